@@ -1,0 +1,3 @@
+//! From definitions to snapshot bytes.
+
+pub mod rule;

@@ -1,0 +1,3 @@
+//! What people write: parsing and checking flag definition files.
+
+pub mod flag;
