@@ -1,1 +1,7 @@
-//! placeholder
+//! What spans crates, processes and languages is tested here.
+//!
+//! This library is the common ground of those tests: a naive evaluator to compare the compiled one with, runners for the
+//! published conformance suites, and generators of definitions and contexts.
+
+pub mod engine;
+pub mod model;
