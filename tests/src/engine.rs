@@ -1,6 +1,7 @@
 //! What an evaluator is asked and what it answers, so that one suite runs on the naive evaluator and on the compiled one.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use serde_json::{Map, Value as Json};
 
@@ -45,6 +46,13 @@ impl Subject {
     pub fn with_attributes(attributes: &Json) -> Self {
         Self { attributes: attributes.as_object().cloned().unwrap_or_default(), ..Self::default() }
     }
+}
+
+/// The time now, in Unix seconds.
+#[must_use]
+pub fn unix_seconds() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since_1970.as_secs().cast_signed()
 }
 
 /// As what a flag is read.

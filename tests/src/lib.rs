@@ -6,3 +6,4 @@
 pub mod conformance;
 pub mod engine;
 pub mod model;
+pub mod strategy;

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value as Json, json};
 
-use crate::engine::{Answer, Engine, ErrorCode, Kind, Subject, same_json};
+use crate::engine::{Answer, Engine, ErrorCode, Kind, Subject, same_json, unix_seconds};
 
 /// How many cases of a table were run, and those that failed: case by case, in words.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ pub fn run_json_logic<E: Engine>(table: &str) -> anyhow::Result<Report> {
 }
 
 /// Runs our own table of rules: an array of groups
-/// `{"about": TEXT, "flagKey": TEXT?, "targetingKey": ANY?, "time": INTEGER?, "cases": [[RULE, DATA, RESULT], …], "errors": [[RULE, DATA, CODE], …]}`.
+/// `{"about": TEXT, "flagKey": TEXT?, "targetingKey": ANY?, "cases": [[RULE, DATA, RESULT], …], "errors": [[RULE, DATA, CODE], …]}`.
 ///
 /// # Errors
 /// A table of another form.
@@ -114,7 +114,7 @@ fn subject(group: &Json, data: &Json) -> anyhow::Result<Subject> {
     Ok(Subject {
         targeting_key: group.get("targetingKey").cloned(),
         attributes: data.as_object().cloned().unwrap_or_default(),
-        unix_seconds: group["time"].as_i64().unwrap_or(0),
+        unix_seconds: unix_seconds(),
     })
 }
 
