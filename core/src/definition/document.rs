@@ -180,7 +180,7 @@ impl Document {
         let yaml = match format {
             Format::Json => None,
             #[cfg(feature = "yaml")]
-            Format::Yaml => Some(yaml::convert(name, &text, limit)?),
+            Format::Yaml => Some(yaml::convert(name, &text)?),
             #[cfg(not(feature = "yaml"))]
             Format::Yaml => {
                 let message = "YAML, which this build can't read (feature `yaml`)".to_owned();

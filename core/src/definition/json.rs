@@ -99,7 +99,8 @@ impl<'a> Scanner<'a> {
         let found = match self.text.get(self.at..).and_then(|rest| rest.chars().next()) {
             None if self.at >= self.text.len() => "the end of the text".to_owned(),
             None => "half a character".to_owned(),
-            Some(found) => format!("`{}`", found.escape_debug()),
+            Some(found) if found.is_control() => format!("`{}`", found.escape_default()),
+            Some(found) => format!("`{found}`"),
         };
         Err(Fault { at: self.at, message: format!("expected {expected}, found {found}") })
     }

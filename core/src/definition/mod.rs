@@ -13,6 +13,7 @@ pub mod lists;
 mod number;
 mod position;
 mod problem;
+mod selector;
 mod targeting;
 #[cfg(feature = "yaml")]
 mod yaml;
@@ -22,8 +23,9 @@ pub use document::{Document, Format, RawFlag};
 pub use error::DefinitionError;
 pub use flag::Flag;
 pub use limits::Limits;
-pub use lists::{ListDeclaration, ListNames};
+pub use lists::{ListDeclaration, ListError, ListFile, ListFormat, ListNames};
 pub use problem::{Problem, Severity};
+pub use selector::{Selector, SelectorError, flag_set_id, merged_metadata};
 
 #[cfg(test)]
 mod tests;

@@ -157,8 +157,8 @@ impl<'c> Checker<'c> {
                 (fewest, most) if fewest == most => fewest.to_string(),
                 (fewest, most) => format!("{fewest} to {most}"),
             };
-            let found = arguments.len();
-            self.error(name_at, format!("{name:?} with {found} arguments; expected {expected}"));
+            let found = arguments_in_words(arguments.len());
+            self.error(name_at, format!("{name:?} with {found}; expected {expected}"));
             return Rule::Null;
         }
         if operator == Operator::In
@@ -282,8 +282,8 @@ impl<'c> Checker<'c> {
             Operator::StartsWith | Operator::EndsWith => {
                 let name = operator.name();
                 if arguments.len() != 2 {
-                    let found = arguments.len();
-                    self.warn(name_at, format!("{name:?} with {found} arguments is always null; expected 2"));
+                    let found = arguments_in_words(arguments.len());
+                    self.warn(name_at, format!("{name:?} with {found} is always null; expected 2"));
                 }
                 for (nth, argument) in arguments.iter().enumerate().take(2) {
                     if !matches!(argument, Rule::Text(_) | Rule::Call(..)) {
@@ -326,8 +326,8 @@ impl<'c> Checker<'c> {
 
     fn lint_sem_ver(&mut self, arguments: &[Rule], name_at: Spot, value: Spot) {
         let [left, operator, right] = arguments else {
-            let found = arguments.len();
-            self.warn(name_at, format!("\"sem_ver\" with {found} arguments is always null; expected 3"));
+            let found = arguments_in_words(arguments.len());
+            self.warn(name_at, format!("\"sem_ver\" with {found} is always null; expected 3"));
             return;
         };
         for (nth, version) in [(0, left), (2, right)] {
@@ -455,6 +455,10 @@ impl<'c> Checker<'c> {
 }
 
 const LARGEST_SUM: f64 = 2_147_483_647.0;
+
+fn arguments_in_words(count: usize) -> String {
+    if count == 1 { "1 argument".to_owned() } else { format!("{count} arguments") }
+}
 
 /// What is made of an operator's argument, given what is made of the operator's result.
 fn argument_place(operator: Option<Operator>, place: Place, nth: usize, count: usize) -> Place {
