@@ -1,0 +1,426 @@
+//! Who is reading what: hazard slots, the fence that costs readers nothing, and the lock of the thread that swaps.
+//!
+//! ```text
+//! protect(current, slot):                     retire(old), after current was replaced:
+//!   p = current                                 heavy fence                                H
+//!   slot = p            (Release)   S           free what no slot holds  (Acquire)         C
+//!   light fence                     L
+//!   again if current != p (Acquire) R         release(slot): slot = null (Release)         E
+//! ```
+//!
+//! # Why nothing is freed under a reader
+//!
+//! Say a reader got `p` past R, and somebody scans the slots in order to free `p`, having replaced it in `current`
+//! before. L and H are sequentially consistent fences, so one comes first. If L does, the store S before it is visible
+//! to the scan C after H: the slot holds `p`, or something that this slot's thread stored later. If H does, the
+//! replacement before it is visible to R after L, and the reader did not get past R. Mutants: `reclaim_light_fence`,
+//! `reclaim_heavy_fence`, `reclaim_recheck`.
+//!
+//! A scan that finds something else in the slot (null, or the next pointer) has read a Release store (S or E) that comes
+//! after all the reader did with `p`; C acquires it, so that is over before `p` is freed. Mutants: `reclaim_release`
+//! (E), `reclaim_hazard` (S), `reclaim_scan` (C). What `p` points at is visible to whoever got past R, which acquires
+//! what the replacement released. Mutants: `reclaim_replace`, `reclaim_acquire` (R).
+//!
+//! # The light fence is none
+//!
+//! Readers come by a hundred million times a second, scans once an update: `membarrier(PRIVATE_EXPEDITED)` on the side
+//! of the scan makes every thread of the process execute a full fence, so the light side only has to keep the compiler
+//! from reordering. In the models both are plain `SeqCst` fences, which is what membarrier(2) makes of the pair.
+//!
+//! Where the kernel has no membarrier (or registering is forbidden) as a reader is opened, the light fence *is* a
+//! `SeqCst` fence, for the whole process. Should membarrier work at first and be refused later (a seccomp filter put up
+//! meanwhile), the process changes to that mode for good, and nothing is freed for a second: only a thread that was
+//! between S and R at that moment can have passed L without a fence, with S still in its store buffer; a store buffer
+//! drains in well under a microsecond once the loads after it are done, and entering or leaving the kernel drains it too.
+//! Those who come later find the mode changed.
+//!
+//! # Fork
+//!
+//! A child has the slots of threads that it doesn't have. Scans count them as holding what they hold: that can only keep
+//! something too long. The thread that went through the fork is the child's main thread; when it comes by (swapping,
+//! or now and then), it clears the others' slots. Should it never come by, one generation at most stays for each thread
+//! that was evaluating at the moment of the fork.
+
+use std::ptr;
+
+#[cfg(not(loom))]
+use crate::atomic::compiler_fence;
+use crate::atomic::{AtomicPtr, AtomicU64, Ordering, fence, ordering};
+
+/// What a slot holds: the address of what its thread is reading, or null.
+pub(crate) type Hazard = AtomicPtr<()>;
+
+/// Gets what `current` points at, kept from being freed until `release(hazard)`.
+///
+/// `hazard` must be the caller's own, and a scan must find it (see [`holds`]).
+#[inline]
+pub(crate) fn protect<T>(current: &AtomicPtr<T>, hazard: &Hazard) -> *mut T {
+    // ORDERING: Relaxed; what is used is what the load below confirms.
+    let mut seen = current.load(Ordering::Relaxed);
+    loop {
+        // ORDERING: S; pairs with reclaim::holds; a scan that finds it sees that what the slot held before is done with.
+        hazard.store(seen.cast(), ordering!("reclaim_hazard", Release));
+        if !cfg!(flags_mutant = "reclaim_light_fence") {
+            light_fence();
+        }
+        if cfg!(flags_mutant = "reclaim_recheck") {
+            return seen;
+        }
+        // ORDERING: R; pairs with reclaim::replace; makes what it points at visible.
+        let again = current.load(ordering!("reclaim_acquire", Acquire));
+        if again == seen {
+            return seen;
+        }
+        seen = again;
+    }
+}
+
+/// Ends what `protect` began.
+#[inline]
+pub(crate) fn release(hazard: &Hazard) {
+    // ORDERING: E; pairs with reclaim::holds; whoever sees it sees that this thread is done.
+    hazard.store(ptr::null_mut(), ordering!("reclaim_release", Release));
+}
+
+/// Makes `new` current and gives what was, which must not be freed before a [`heavy_fence`] and a scan.
+pub(crate) fn replace<T>(current: &AtomicPtr<T>, new: *mut T) -> *mut T {
+    // ORDERING: pairs with reclaim::protect; makes what `new` points at visible. (AcqRel: the caller may read the old one.)
+    current.swap(new, ordering!("reclaim_replace", AcqRel))
+}
+
+/// Whether one of the slots holds `pointer`, which is no longer current; after a [`heavy_fence`].
+pub(crate) fn holds<'a, T>(mut slots: impl Iterator<Item = &'a Hazard>, pointer: *mut T) -> bool {
+    // ORDERING: C; pairs with protect and release; what a thread did before it left `pointer` happens before it is freed.
+    slots.any(|slot| slot.load(ordering!("reclaim_scan", Acquire)) == pointer.cast())
+}
+
+/// A lock that a thread may only try, and that a forked child can take from a thread it doesn't have.
+///
+/// The word is 0, or the incarnation of the process whose thread holds it.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    holder: AtomicU64,
+}
+
+/// How a lock was got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Locked {
+    /// It was free; what it guards is in order.
+    Free,
+    /// Its holder stayed behind in the parent process, wherever it was: what it guards may be half done.
+    Orphaned,
+}
+
+impl Lock {
+    pub(crate) fn new() -> Self {
+        Lock { holder: AtomicU64::new(0) }
+    }
+
+    /// Takes the lock if no thread of this process has it. `incarnation` is this process' number.
+    pub(crate) fn try_lock(&self, incarnation: u64) -> Option<Locked> {
+        let exchange = |from| {
+            // ORDERING: pairs with Lock::unlock; makes what the lock guards visible.
+            self.holder.compare_exchange(from, incarnation, ordering!("lock_acquire", Acquire), Ordering::Relaxed)
+        };
+        match exchange(0) {
+            Ok(_) => Some(Locked::Free),
+            Err(holder) if holder == incarnation => None,
+            Err(orphan) => exchange(orphan).ok().map(|_| Locked::Orphaned),
+        }
+    }
+
+    pub(crate) fn unlock(&self) {
+        // ORDERING: pairs with Lock::try_lock; makes what the lock guards visible.
+        self.holder.store(0, ordering!("lock_release", Release));
+    }
+}
+
+#[cfg(loom)]
+pub(crate) use modelled::{heavy_fence, light_fence};
+#[cfg(not(loom))]
+pub(crate) use process_wide::{
+    Local, current_slot, forget_threads_lost_by_fork, heavy_fence, light_fence, overflow_hazard, register_fences,
+    slots_hold,
+};
+
+#[cfg(loom)]
+mod modelled {
+    use super::{Ordering, fence};
+
+    pub(crate) fn light_fence() {
+        // ORDERING: L; pairs with heavy_fence.
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn heavy_fence() -> bool {
+        if !cfg!(flags_mutant = "reclaim_heavy_fence") {
+            // ORDERING: H; pairs with light_fence.
+            fence(Ordering::SeqCst);
+        }
+        true
+    }
+}
+
+/// The slots and the fences of the real process.
+#[cfg(not(loom))]
+mod process_wide {
+    use super::{AtomicPtr, AtomicU64, Hazard, Ordering, compiler_fence, fence, ptr};
+    use crate::store::clock;
+    use crate::store::process::{incarnation, is_main_thread};
+    use crossbeam_utils::CachePadded;
+    use std::cell::Cell;
+
+    /// Evaluations between two looks at the clock, of one thread. A prime, so that a thread that goes round several readers
+    /// does not always look on behalf of the same one.
+    const TICK: u32 = 4_093;
+
+    /// A thread's hazard on a line of its own; never freed, used again by a later thread.
+    struct Slot {
+        hazard: Hazard,
+        /// 0, or the incarnation of the process whose thread uses it.
+        owner: AtomicU64,
+        next: *const CachePadded<Slot>,
+    }
+
+    // SAFETY: all that changes is atomic; `next` is set before the slot is shared.
+    unsafe impl Sync for Slot {}
+
+    type List = AtomicPtr<CachePadded<Slot>>;
+
+    /// One slot for each thread.
+    static SLOTS: List = AtomicPtr::new(ptr::null_mut());
+    /// Slots for the evaluation inside an evaluation, each in use while it holds something.
+    static OVERFLOW: List = AtomicPtr::new(ptr::null_mut());
+    /// Process for which the slots of lost threads were cleared.
+    static FORGOTTEN_IN: AtomicU64 = AtomicU64::new(0);
+
+    /// What a thread knows of its slot. Const-initialised and without a destructor, so that using it is an addition to a
+    /// register; [`Exit`] is what frees the slot.
+    #[derive(Debug)]
+    pub(crate) struct Local {
+        /// The thread's hazard, or null before its first evaluation.
+        hazard: Cell<*const Hazard>,
+        /// Evaluations left before the next look at the clock; 0 also before the first.
+        left: Cell<u32>,
+    }
+
+    thread_local! {
+        static LOCAL: Local = const { Local { hazard: Cell::new(ptr::null()), left: Cell::new(0) } };
+        static EXIT: Exit = const { Exit(Cell::new(None)) };
+    }
+
+    impl Local {
+        /// The thread's hazard, if it is free; `None` sends the caller to [`current_slot`].
+        #[inline]
+        pub(crate) fn enter() -> Option<&'static Hazard> {
+            LOCAL.with(|local| {
+                let left = local.left.get();
+                if left == 0 {
+                    return None;
+                }
+                local.left.set(left - 1);
+                // SAFETY: `left` is only ever set above 0 together with a slot, and slots are never freed.
+                let hazard = unsafe { &*local.hazard.get() };
+                // ORDERING: Relaxed; only this thread stores to it.
+                hazard.load(Ordering::Relaxed).is_null().then_some(hazard)
+            })
+        }
+    }
+
+    /// Frees the thread's slot when the thread ends.
+    struct Exit(Cell<Option<&'static CachePadded<Slot>>>);
+
+    impl Drop for Exit {
+        fn drop(&mut self) {
+            LOCAL.with(|local| {
+                local.hazard.set(ptr::null());
+                local.left.set(0);
+            });
+            if let Some(slot) = self.0.get() {
+                // ORDERING: Relaxed; only this thread stores to it.
+                if slot.hazard.load(Ordering::Relaxed).is_null() {
+                    // ORDERING: pairs with claim; this thread's last use of the slot happens before the next one's first.
+                    slot.owner.store(0, Ordering::Release);
+                }
+                // Else a guard outlives the thread's exit (forgotten, or in a later destructor): the slot is lost, not shared.
+            }
+        }
+    }
+
+    /// The slow part of entering: a slot for a thread that has none, and whether it is time to look at the clock.
+    ///
+    /// The hazard is free for the caller. Signal handlers may come in anywhere: they leave everything as it was.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn current_slot() -> (Option<&'static Hazard>, bool) {
+        LOCAL.with(|local| {
+            let mut due = false;
+            if local.left.get() == 0 {
+                if local.hazard.get().is_null() {
+                    let Some(slot) = EXIT.try_with(|exit| exit.0.get().unwrap_or_else(|| claim(exit))).ok() else {
+                        return (None, false); // The thread is ending: its slot is gone.
+                    };
+                    local.hazard.set(&raw const slot.hazard);
+                } else {
+                    due = true;
+                }
+                local.left.set(TICK);
+            }
+            // SAFETY: set above or earlier to a slot, and slots are never freed.
+            let hazard = unsafe { &*local.hazard.get() };
+            // ORDERING: Relaxed; only this thread stores to it.
+            (hazard.load(Ordering::Relaxed).is_null().then_some(hazard), due)
+        })
+    }
+
+    fn claim(exit: &Exit) -> &'static CachePadded<Slot> {
+        let me = incarnation();
+        let free = slots(&SLOTS).find(|slot| {
+            // ORDERING: pairs with Exit::drop; the last owner's use of the slot happens before ours.
+            slot.owner.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        });
+        let slot = free.unwrap_or_else(|| push(&SLOTS, me, ptr::null_mut()));
+        exit.0.set(Some(slot));
+        slot
+    }
+
+    /// A hazard for an evaluation inside another of the same thread, or in a thread that is ending. It holds `pointer`
+    /// already; protect and release it like any other.
+    #[cold]
+    pub(crate) fn overflow_hazard(pointer: *mut ()) -> &'static Hazard {
+        let free = slots(&OVERFLOW).find(|slot| {
+            // ORDERING: pairs with reclaim::release by the slot's last user.
+            slot.hazard.compare_exchange(ptr::null_mut(), pointer, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        });
+        &free.unwrap_or_else(|| push(&OVERFLOW, 0, pointer)).hazard
+    }
+
+    /// Whether a thread of this process, or one that a fork took away, may be using `pointer`; after a heavy fence.
+    pub(crate) fn slots_hold<T>(pointer: *mut T) -> bool {
+        super::holds(slots(&SLOTS).chain(slots(&OVERFLOW)).map(|slot| &slot.hazard), pointer)
+    }
+
+    fn slots(list: &'static List) -> impl Iterator<Item = &'static CachePadded<Slot>> {
+        // ORDERING: pairs with push; makes the slots visible. (A slot pushed after the fence of a scan holds nothing old.)
+        let mut next = list.load(Ordering::Acquire).cast_const();
+        std::iter::from_fn(move || {
+            // SAFETY: the list holds null or slots, which are never freed and never unlinked.
+            let slot = unsafe { next.as_ref() }?;
+            next = slot.next;
+            Some(slot)
+        })
+    }
+
+    fn push(list: &'static List, owner: u64, pointer: *mut ()) -> &'static CachePadded<Slot> {
+        let slot = Box::leak(Box::new(CachePadded::new(Slot {
+            hazard: AtomicPtr::new(pointer),
+            owner: AtomicU64::new(owner),
+            next: ptr::null(),
+        })));
+        // ORDERING: Relaxed; the exchange below confirms it and acquires what it points at.
+        let mut head = list.load(Ordering::Relaxed);
+        loop {
+            slot.next = head;
+            let new: *mut _ = slot;
+            // ORDERING: pairs with slots; makes the slot visible, and (AcqRel) those before it to whoever finds it.
+            match list.compare_exchange(head, new, Ordering::AcqRel, Ordering::Relaxed) {
+                // SAFETY: just leaked; shared references only from here on.
+                Ok(_) => return unsafe { &*new },
+                Err(newer) => head = newer,
+            }
+        }
+    }
+
+    /// In a forked child: frees the slots of the threads that stayed behind in the parent.
+    ///
+    /// Only the thread that went through the fork knows which slot is not one of those, so others do nothing.
+    pub(crate) fn forget_threads_lost_by_fork() {
+        let me = incarnation();
+        // ORDERING: Relaxed; only the main thread goes on from here, and it alone stores.
+        if FORGOTTEN_IN.load(Ordering::Relaxed) == me || !is_main_thread() {
+            return;
+        }
+        // ORDERING: Relaxed; read by this thread only.
+        FORGOTTEN_IN.store(me, Ordering::Relaxed);
+        let mine = LOCAL.with(|local| local.hazard.get());
+        for slot in slots(&SLOTS) {
+            // ORDERING: Relaxed; a slot of another process' thread is stored to by nobody but us.
+            let owner = slot.owner.load(Ordering::Relaxed);
+            if ptr::eq(&raw const slot.hazard, mine) {
+                // ORDERING: Relaxed; compared by this thread only.
+                slot.owner.store(me, Ordering::Relaxed);
+            } else if owner != 0 && owner != me {
+                // ORDERING: Relaxed; the thread that stored it doesn't exist here.
+                slot.hazard.store(ptr::null_mut(), Ordering::Relaxed);
+                // ORDERING: pairs with claim.
+                slot.owner.store(0, Ordering::Release);
+            }
+        }
+    }
+
+    /// How the two fences are made: see the head of the file.
+    static MODE: AtomicU64 = AtomicU64::new(UNDECIDED);
+    const UNDECIDED: u64 = 0;
+    const ASYMMETRIC: u64 = 1;
+    const SYMMETRIC: u64 = 2;
+    /// Monotonic ns before which nothing may be freed, after a change to SYMMETRIC.
+    static HELD_UNTIL: AtomicU64 = AtomicU64::new(0);
+    const HOLD_NS: u64 = 1_000_000_000;
+
+    #[inline(always)]
+    pub(crate) fn light_fence() {
+        // ORDERING: Relaxed; for a thread that finds the mode before last, see the head of the file.
+        if MODE.load(Ordering::Relaxed) == ASYMMETRIC {
+            // ORDERING: L; pairs with membarrier in heavy_fence.
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            // ORDERING: L; pairs with the fence in heavy_fence.
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// Decides how the fences are made, as a reader is opened. `asymmetric: false` keeps membarrier out of this process.
+    pub(crate) fn register_fences(asymmetric: bool) {
+        // ORDERING: Relaxed; the mode stands for itself.
+        match MODE.load(Ordering::Relaxed) {
+            ASYMMETRIC if !asymmetric => become_symmetric(),
+            UNDECIDED => {
+                let mode = if asymmetric && membarrier(REGISTER) { ASYMMETRIC } else { SYMMETRIC };
+                // ORDERING: Relaxed; whoever opens a reader goes through here, and uses it after.
+                let _ = MODE.compare_exchange(UNDECIDED, mode, Ordering::Relaxed, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    /// The scan's side. False where nothing may be freed for now.
+    pub(crate) fn heavy_fence() -> bool {
+        // ORDERING: H; pairs with light_fence.
+        fence(Ordering::SeqCst);
+        // ORDERING: pairs with become_symmetric; makes the time until which to hold visible.
+        if MODE.load(Ordering::Acquire) == ASYMMETRIC {
+            // A child need not have inherited the registration.
+            if membarrier(EXPEDITED) || (membarrier(REGISTER) && membarrier(EXPEDITED)) {
+                return true;
+            }
+            become_symmetric();
+        }
+        // ORDERING: Relaxed; stored before the mode that was acquired above, and only ever grows.
+        clock::monotonic_ns() >= HELD_UNTIL.load(Ordering::Relaxed)
+    }
+
+    fn become_symmetric() {
+        // ORDERING: SeqCst, with the store of the mode: nobody who finds the mode changed misses the time.
+        HELD_UNTIL.fetch_max(clock::monotonic_ns() + HOLD_NS, Ordering::SeqCst);
+        // ORDERING: as above.
+        MODE.store(SYMMETRIC, Ordering::SeqCst);
+    }
+
+    const EXPEDITED: libc::c_int = libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED;
+    const REGISTER: libc::c_int = libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED;
+
+    fn membarrier(command: libc::c_int) -> bool {
+        // SAFETY: membarrier touches no memory of ours.
+        unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+    }
+}
