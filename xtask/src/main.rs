@@ -1,9 +1,14 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask demo` and the rest.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod count;
+mod daemon;
+mod demo;
 mod doctor;
+mod languages;
 mod process;
+mod readme;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +25,12 @@ struct Arguments {
 enum Command {
     /// Runs every check and test there is and says how many passed.
     Test(test::Arguments),
+    /// Shows it at work: one flag file, one flagsd, programs in four languages, edits, a kill -9.
+    Demo,
+    /// Measures what a flag check costs, and keeps a record.
+    Bench(bench::Arguments),
+    /// Compiles and runs the programs in the README.
+    Readme,
     /// Says which of the programs that building and testing need are here.
     Doctor,
 }
@@ -28,6 +39,9 @@ fn main() -> anyhow::Result<()> {
     process::end_children_on_signals()?;
     match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
+        Command::Demo => demo::run(),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Readme => readme::run(),
         Command::Doctor => doctor::run(),
     }
 }

@@ -19,8 +19,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 /// it starts itself ends with it.
 static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-fn running() -> MutexGuard<'static, BTreeSet<i32>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+/// Folders to remove when this program ends.
+static FOLDERS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn locked<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// From now on Ctrl-C and SIGTERM end this program's children first.
@@ -28,8 +31,13 @@ pub(crate) fn end_children_on_signals() -> Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot watch signals")?;
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            for group in &*running() {
+            // Both stay locked: nothing is started or made any more.
+            let (groups, folders) = (locked(&RUNNING), locked(&FOLDERS));
+            for group in &*groups {
                 let _ = killpg(Pid::from_raw(*group), Signal::SIGKILL);
+            }
+            for folder in &*folders {
+                let _ = std::fs::remove_dir_all(folder);
             }
             eprintln!("\nstopped by signal {signal}");
             std::process::exit(128 + signal);
@@ -49,17 +57,13 @@ impl Program {
     /// Starts `command`. `name` is what messages call it.
     pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self> {
         // The list is locked before the start, so that a signal in between finds the new program in it.
-        let mut list = running();
+        let mut list = locked(&RUNNING);
         let child = command
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
         list.insert(pid_of(&child));
         Ok(Self { name: name.to_owned(), child, ended: false })
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -106,13 +110,37 @@ impl Program {
 
     fn forget(&mut self) {
         self.ended = true;
-        running().remove(&pid_of(&self.child));
+        locked(&RUNNING).remove(&pid_of(&self.child));
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// A folder of its own for a short time, removed when this is dropped or the program is stopped by a signal.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("libflags-{}", std::process::id()));
+        let mut list = locked(&FOLDERS);
+        std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        list.insert(folder.clone());
+        Ok(Self(folder))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+        locked(&FOLDERS).remove(&self.0);
     }
 }
 

@@ -1,0 +1,150 @@
+//! The README keeps its word: its programs are compiled and run, and its figures are those of the record it names.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::daemon::{self, Host, PATIENCE};
+use crate::languages::Build;
+use crate::process;
+
+/// Between these two lines stands what the last full run of `cargo xtask bench` measured.
+const FIGURES_BEGIN: &str = "<!-- figures: cargo xtask bench writes these lines, from ";
+const FIGURES_END: &str = "<!-- end of figures -->";
+
+/// A fenced block.
+struct Block<'a> {
+    language: &'a str,
+    text: String,
+}
+
+/// Compiles and runs every program in the README against flagsd on the flag file in the README, and compares what each prints with
+/// what the README says that it prints.
+pub(crate) fn run() -> Result<()> {
+    let text = readme()?;
+    let blocks = blocks(&text);
+    let one = |language: &str| -> Result<&str> {
+        let mut all = blocks.iter().filter(|block| block.language == language);
+        let block = all.next().with_context(|| format!("the README has no block of {language}"))?;
+        Ok(&block.text)
+    };
+    Build::DEBUG.packages(&["flagsd", "flagsctl", "libflags", "libflags-ffi", "libflags-python"])?;
+    let host = Host::new(one("json")?)?;
+    let mut flagsd = host.start_daemon()?;
+    let expected = one("text")?;
+    let folder = process::scratch("readme")?;
+    let python_path = Build::DEBUG.python_path()?;
+    let mut failed = 0;
+    let languages = ["rust", "c", "cpp", "python"];
+    for language in languages {
+        let extension = if language == "python" { "py" } else { language };
+        let source = folder.join(format!("program.{extension}"));
+        fs::write(&source, one(language)?).with_context(|| format!("cannot write {}", source.display()))?;
+        let program = folder.join(format!("program-{language}"));
+        let mut command = Command::new(&program);
+        match language {
+            "rust" => compile_rust(&source, &program)?,
+            "python" => {
+                command = Command::new("python3");
+                command.arg(&source).env("PYTHONPATH", &python_path);
+            }
+            _ => Build::DEBUG.compile(&source, &program)?,
+        }
+        let output = command.env("FLAGS_STORE", host.store()).stdin(Stdio::null()).output();
+        let output = output.with_context(|| format!("cannot run the program in {language}"))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        if output.status.success() && said == expected {
+            println!("the program in {language} prints what the README says");
+        } else {
+            failed += 1;
+            println!("the program in {language} ended with {} and printed:\n{said}", output.status);
+            println!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    daemon::stop(&mut flagsd)?;
+    println!("{} passed, {failed} failed", languages.len() - failed);
+    ensure!(failed == 0, "{failed} programs of the README do not work");
+    Ok(())
+}
+
+fn compile_rust(source: &Path, program: &Path) -> Result<()> {
+    let library = Build::DEBUG.file("liblibflags.rlib");
+    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    command.args(["--edition", "2024", "-D", "warnings", "--extern"]).arg(format!("libflags={}", library.display()));
+    command.arg("-L").arg(format!("dependency={}", Build::DEBUG.file("deps").display()));
+    command.arg(source).arg("-o").arg(program);
+    let status = crate::process::Program::start("rustc", command.stdin(Stdio::null()))?.wait(PATIENCE)?;
+    ensure!(status.success(), "the program in rust does not compile");
+    Ok(())
+}
+
+fn readme() -> Result<String> {
+    fs::read_to_string(process::root().join("README.md")).context("cannot read README.md")
+}
+
+fn blocks(text: &str) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block<'_>> = None;
+    for line in text.lines() {
+        match (line.strip_prefix("```"), open.take()) {
+            (Some(_), Some(block)) => blocks.push(block),
+            (Some(language), None) => open = Some(Block { language, text: String::new() }),
+            (None, Some(mut block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+                open = Some(block);
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+/// Replaces the README's figures by those of `record`, kept in `place`.
+pub(crate) fn put_figures(record: &Value, place: &Path) -> Result<()> {
+    let text = readme()?;
+    let (before, rest) = text.split_once(FIGURES_BEGIN).context("the README has no place for figures")?;
+    let (_, after) = rest.split_once(FIGURES_END).context("the README's figures do not end")?;
+    let text = format!("{before}{}{after}", figures(record, &place.to_string_lossy()));
+    fs::write(process::root().join("README.md"), text).context("cannot write README.md")
+}
+
+/// The lines with the figures of `record`, kept in `place`, the lines around them included.
+fn figures(record: &Value, place: &str) -> String {
+    let mut text = format!("{FIGURES_BEGIN}{place} -->\n\n| what | target | median | best |\n|---|---|---|---|\n");
+    for row in record["rows"].as_array().into_iter().flatten() {
+        let word = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        let number = |name: &str| {
+            let number = row[name].as_f64().unwrap_or(f64::NAN);
+            if number >= 100.0 { format!("{number:.0}") } else { format!("{number:.2}") }
+        };
+        let unit = word("unit");
+        let _ = writeln!(
+            text,
+            "| {} | {} {unit} | {} | {} |",
+            word("about"),
+            word("target"),
+            number("median"),
+            number("best")
+        );
+    }
+    text.push('\n');
+    text.push_str(FIGURES_END);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_found_with_their_language() {
+        let found = blocks("a\n```c\nint x;\n```\nb\n```\nplain\n\n```\n");
+        let found: Vec<_> = found.iter().map(|block| (block.language, block.text.as_str())).collect();
+        assert_eq!(found, [("c", "int x;\n"), ("", "plain\n\n")]);
+    }
+}
