@@ -14,10 +14,7 @@ pub(super) fn choose(key: &str, buckets: &[Value]) -> Value {
     for (variant, weight) in weighted {
         running_sum += weight;
         if running_sum > bucket {
-            return match variant {
-                Value::Text(_) | Value::Bool(_) | Value::Number(_) | Value::Null => variant.clone(),
-                Value::List(_) | Value::Object(_) => Value::Null,
-            };
+            return variant.clone();
         }
     }
     Value::Null // the sum is 0
@@ -27,12 +24,16 @@ const MOST: u64 = 0x7fff_ffff; // 2^31 - 1
 
 fn variant_and_weight(bucket: &Value) -> Option<(&Value, u64)> {
     let Value::List(parts) = bucket else { return None };
+    let variant = parts.first()?;
+    if matches!(variant, Value::List(_) | Value::Object(_)) {
+        return None;
+    }
     let weight = match parts.get(1) {
         None | Some(Value::Null) => 1,
         Some(Value::Number(weight)) => whole_weight(*weight)?,
         Some(_) => return None,
     };
-    Some((parts.first()?, weight))
+    Some((variant, weight))
 }
 
 fn whole_weight(weight: f64) -> Option<u64> {

@@ -66,6 +66,18 @@ impl Model {
         self.flags.keys().map(String::as_str)
     }
 
+    /// What is wrong with the flag; `None` where it is sound or there is no such flag.
+    #[must_use]
+    pub fn problem(&self, flag_key: &str) -> Option<&str> {
+        self.flags.get(flag_key)?.as_ref().err().map(String::as_str)
+    }
+
+    /// The flag's targeting with all evaluators in their places and every operator's arguments in an array; `None` where it has none.
+    #[must_use]
+    pub fn targeting(&self, flag_key: &str) -> Option<&Json> {
+        self.flags.get(flag_key)?.as_ref().ok()?.targeting.as_ref()
+    }
+
     /// Evaluates the flag for a subject.
     #[must_use]
     pub fn evaluate(&self, flag_key: &str, subject: &Subject) -> Outcome {
@@ -177,24 +189,21 @@ impl Flag {
         if kinds.is_empty() || kinds.iter().any(|kind| *kind != kinds[0]) || variants.contains_key("") {
             return Err("variants must have names and one type".to_owned());
         }
-        if variants.values().any(|value| value.is_number() && !is_small(value)) {
-            return Err("a variant's number is too large".to_owned());
-        }
+        variants.values().try_for_each(rule::check_numbers)?;
         let default_variant = match &flag["defaultVariant"] {
             Json::Null => None,
             Json::String(name) if name.is_empty() => None,
             Json::String(name) if variants.contains_key(name) => Some(name.clone()),
             _ => return Err("defaultVariant names no variant".to_owned()),
         };
-        let targeting = match &flag["targeting"] {
+        let targeting = match rule::resolve(&flag["targeting"], evaluators)? {
             Json::Null => None,
             Json::Object(members) if members.is_empty() => None,
-            rule @ Json::Object(_) => Some(rule::resolve(rule, evaluators)?),
-            _ => return Err("targeting is no object".to_owned()),
+            rule => Some(rule),
         };
         let metadata = without_nulls(&flag["metadata"]);
-        if metadata.values().any(|value| value.is_array() || value.is_object() || value.is_number() && !is_small(value))
-        {
+        metadata.values().try_for_each(rule::check_numbers)?;
+        if metadata.values().any(|value| value.is_array() || value.is_object()) {
             return Err("metadata holds text, numbers and booleans".to_owned());
         }
         Ok(Self { enabled, variants, default_variant, targeting, metadata })
@@ -213,10 +222,6 @@ fn kind(value: &Json) -> Option<Kind> {
         Json::Number(_) => Some(Kind::Float),
         Json::Array(_) | Json::Object(_) => Some(Kind::Object),
     }
-}
-
-fn is_small(number: &Json) -> bool {
-    number.as_f64().is_some_and(|number| number.abs() <= rule::MOST)
 }
 
 fn without_nulls(metadata: &Json) -> Map<String, Json> {

@@ -1,6 +1,6 @@
 //! Rules: JsonLogic, and flagd's own operators, interpreted from their JSON.
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use super::value::Value;
 use super::{bucket, semver};
@@ -19,7 +19,7 @@ pub(super) fn evaluate(rule: &Json, flag_key: &str, subject: &Subject) -> Value 
 }
 
 /// The greatest whole number below which every whole number is a double: 2^53 - 1.
-pub(super) const MOST: f64 = 9_007_199_254_740_991.0;
+const MOST: f64 = 9_007_199_254_740_991.0;
 
 /// The operators, and how few and how many arguments they take.
 const OPERATORS: &[(&str, usize, usize)] = &[
@@ -72,38 +72,62 @@ fn resolve_within(rule: &Json, evaluators: &Map<String, Json>, open: &[&str]) ->
         Json::Object(members) if members.len() == 1 => {
             let (operator, argument) = members.iter().next().expect("it has one member");
             if operator == "$ref" {
-                let name = argument.as_str().ok_or("a $ref must be text")?;
-                let (name, body) = evaluators.get_key_value(name).ok_or_else(|| format!("no evaluator {name}"))?;
-                if open.contains(&name.as_str()) {
-                    return Err(format!("evaluator {name} refers to itself"));
-                }
+                let (name, body) = follow(argument, evaluators, open)?;
                 return resolve_within(body, evaluators, &[open, &[name]].concat());
             }
             let (_, fewest, most) = OPERATORS
                 .iter()
                 .find(|(name, ..)| name == operator)
                 .ok_or_else(|| format!("unknown operator {operator}"))?;
-            let arguments = match argument {
-                Json::Array(arguments) => arguments.clone(),
-                single => vec![single.clone()],
-            };
+            let arguments = resolve_arguments(argument, evaluators, open)?;
             if arguments.len() < *fewest || arguments.len() > *most {
                 return Err(format!("{operator} does not take {} arguments", arguments.len()));
             }
-            let arguments: Result<Vec<_>, _> =
-                arguments.iter().map(|argument| resolve_within(argument, evaluators, open)).collect();
-            Ok(Json::Object([(operator.clone(), Json::Array(arguments?))].into_iter().collect()))
+            if operator == "in" && names_a_list(&arguments[1]) {
+                return Err("there are no id lists here".to_owned());
+            }
+            Ok(json!({operator: arguments}))
         }
-        Json::Array(elements) => elements
-            .iter()
-            .map(|element| resolve_within(element, evaluators, open))
-            .collect::<Result<_, _>>()
-            .map(Json::Array),
+        Json::Array(elements) => Ok(Json::Array(resolve_each(elements, evaluators, open)?)),
         data => check_numbers(data).map(|()| data.clone()),
     }
 }
 
-fn check_numbers(data: &Json) -> Result<(), String> {
+/// An operator's arguments: an array of them, or a single one without an array around it. An evaluator may stand for either.
+fn resolve_arguments(argument: &Json, evaluators: &Map<String, Json>, open: &[&str]) -> Result<Vec<Json>, String> {
+    match argument {
+        Json::Array(arguments) => resolve_each(arguments, evaluators, open),
+        Json::Object(members) if members.len() == 1 && members.contains_key("$ref") => {
+            let (name, body) = follow(&members["$ref"], evaluators, open)?;
+            resolve_arguments(body, evaluators, &[open, &[name]].concat())
+        }
+        single => Ok(vec![resolve_within(single, evaluators, open)?]),
+    }
+}
+
+fn resolve_each(rules: &[Json], evaluators: &Map<String, Json>, open: &[&str]) -> Result<Vec<Json>, String> {
+    rules.iter().map(|rule| resolve_within(rule, evaluators, open)).collect()
+}
+
+/// The evaluator that a `$ref` names, with its name.
+fn follow<'e>(name: &Json, evaluators: &'e Map<String, Json>, open: &[&str]) -> Result<(&'e str, &'e Json), String> {
+    let name = name.as_str().ok_or("a $ref must be text")?;
+    let (name, body) = evaluators.get_key_value(name).ok_or_else(|| format!("no evaluator {name}"))?;
+    if open.contains(&name.as_str()) {
+        return Err(format!("evaluator {name} refers to itself"));
+    }
+    Ok((name, body))
+}
+
+/// Whether a resolved rule is `{"var": "$lists.NAME"}`.
+fn names_a_list(rule: &Json) -> bool {
+    rule["var"]
+        .as_array()
+        .is_some_and(|path| path.len() == 1 && path[0].as_str().is_some_and(|path| path.starts_with("$lists.")))
+}
+
+/// Numbers must lie within ±(2^53-1).
+pub(super) fn check_numbers(data: &Json) -> Result<(), String> {
     match data {
         Json::Number(number) if number.as_f64().is_none_or(|number| number.abs() > MOST) => {
             Err(format!("{number} is too large"))
@@ -210,7 +234,7 @@ impl Evaluation<'_> {
                 Value::List(self.missing(names, scope))
             }
             "missing_some" => {
-                let names = values[1].clone().elements();
+                let names = as_list(values[1].clone());
                 let missing = self.missing(names.clone(), scope);
                 #[expect(clippy::cast_precision_loss, reason = "no list is that long")]
                 let present = (names.len() - missing.len()) as f64;
@@ -282,7 +306,7 @@ impl Evaluation<'_> {
                 (&context, rest)
             }
             (Scope::Context, segments) => {
-                context = Value::from_json(&Json::Object(self.subject.attributes.clone()));
+                context = self.whole_context();
                 (&context, segments)
             }
         };
@@ -290,6 +314,18 @@ impl Evaluation<'_> {
             found = found.step(segment)?;
         }
         Some(found.clone())
+    }
+
+    /// The context as an object. What no attribute can stand in for is the evaluator's here too.
+    fn whole_context(&self) -> Value {
+        let mut attributes = self.subject.attributes.clone();
+        for reserved in ["targetingKey", "$flagd", "$lists"] {
+            attributes.remove(reserved);
+        }
+        if let Some(key) = self.subject.targeting_key.as_ref().filter(|key| !key.is_null()) {
+            attributes.insert("targetingKey".to_owned(), key.clone());
+        }
+        Value::from_json(&Json::Object(attributes))
     }
 
     /// Those of `names` whose value is null, absent or the empty text.
