@@ -3,9 +3,12 @@
 //! Names are few, so that rules find attributes, results find variants and `$ref`s find evaluators. In every choice the
 //! plainest comes first: that is where proptest shrinks to.
 
+use std::env;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::{FileFailurePersistence, RngSeed};
 use serde_json::{Map, Value as Json, json};
 
 use crate::engine::{Kind, Subject};
@@ -313,3 +316,17 @@ where
 const VARIANTS: [&str; 9] = ["on", "off", "a", "b", "true", "false", "1", "é", "1.5"];
 
 const SEMVER_OPERATORS: [&str; 10] = ["=", "!=", "<", "<=", ">", ">=", "^", "~", "==", ""];
+
+/// How a property is tested: with the same `everyday` cases each time, so that a change that breaks nothing passes; where
+/// `$PROPTEST_CASES` is set with so many new ones. A case that failed is written beside the test's source, to be kept.
+#[must_use]
+pub fn config(everyday: u32) -> ProptestConfig {
+    let asked = env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig {
+        cases: asked.unwrap_or(everyday),
+        rng_seed: if asked.is_some() { RngSeed::Random } else { RngSeed::Fixed(0) },
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    }
+}
