@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -40,13 +40,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("{}", heading());
     }
     let mut rows = Vec::new();
-    for mut command in [rust_and_c(build, arguments, &c_program), python(build, arguments)?] {
-        measure(&mut command, |row| {
-            if !arguments.json {
-                println!("{}", line(&row));
-            }
-            rows.push(row);
-        })?;
+    let mut take = |row: Value| {
+        if !arguments.json {
+            println!("{}", line(&row));
+        }
+        rows.push(row);
+    };
+    let python_path = build.python_path()?;
+    let is_python = |row: &str| row.starts_with(PYTHON) || PYTHON.starts_with(row);
+    if arguments.only.is_empty() || !arguments.only.iter().all(|row| row.starts_with(PYTHON_IN_PROCESS)) {
+        rust_and_c(build, arguments, &c_program, &python_path, &mut take)?;
+    }
+    if arguments.only.is_empty() || arguments.only.iter().any(|row| is_python(row)) {
+        python(arguments, &python_path)?.into_iter().for_each(&mut take);
     }
     ensure!(!rows.is_empty(), "no row has such a name");
     let record = record(rows)?;
@@ -64,40 +70,77 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn rust_and_c(build: Build, arguments: &Arguments, c_program: &Path) -> Command {
+/// Runs the benchmark program, which prints a row a line, and hands over each as it comes.
+fn rust_and_c(
+    build: Build,
+    arguments: &Arguments,
+    c_program: &Path,
+    python_path: &Path,
+    mut take: impl FnMut(Value),
+) -> Result<()> {
     let mut command = Command::new(build.file("libflags-benches"));
     command.arg("--json").arg("--c-program").arg(c_program).arg("--flagsd").arg(build.file("flagsd"));
-    pass_on(&mut command, arguments);
-    command
-}
-
-fn python(build: Build, arguments: &Arguments) -> Result<Command> {
-    let mut command = Command::new("python3");
-    command.arg(process::root().join("bindings/python/bench.py")).arg("--json").env("PYTHONPATH", build.python_path()?);
-    pass_on(&mut command, arguments);
-    Ok(command)
-}
-
-fn pass_on(command: &mut Command, arguments: &Arguments) {
+    command.arg("--python-path").arg(python_path);
     for row in &arguments.only {
         command.arg("--only").arg(row);
     }
     if arguments.check {
         command.arg("--check");
     }
-}
-
-/// Runs a program that prints a row a line, and hands over each as it comes.
-fn measure(command: &mut Command, mut take: impl FnMut(Value)) -> Result<()> {
-    let name = command.get_program().display().to_string();
-    let mut program = Program::start(&name, command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+    let mut program = Program::start("libflags-benches", command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
     let output = program.stdout().context("its stdout is piped")?;
     for row in BufReader::new(output).lines() {
-        take(serde_json::from_str(&row?).with_context(|| format!("{name} prints rows as JSON"))?);
+        take(serde_json::from_str(&row?).context("libflags-benches prints rows as JSON")?);
     }
     let status = program.wait(LIMIT)?;
-    ensure!(status.success(), "{name} failed: {status}");
+    ensure!(status.success(), "libflags-benches failed: {status}");
     Ok(())
+}
+
+/// What the Python package's own benchmark measured, as rows like the others.
+fn python(arguments: &Arguments, python_path: &Path) -> Result<Vec<Value>> {
+    let batches = if arguments.check { "2" } else { "300" };
+    let mut command = Command::new("python3");
+    command.arg(process::root().join("bindings/python/bench.py")).args(["--json", "--batches", batches]);
+    command.env("PYTHONPATH", python_path).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut program = Program::start("bench.py", &mut command)?;
+    let mut said = String::new();
+    program.stdout().context("its stdout is piped")?.read_to_string(&mut said)?;
+    let status = program.wait(LIMIT)?;
+    ensure!(status.success(), "bench.py failed: {status}");
+    let said: Value = serde_json::from_str(&said).context("bench.py prints JSON")?;
+    let rows = said["rows"].as_array().context("bench.py prints rows")?.iter().map(|row| python_row(row, batches));
+    let wanted = |row: &Value| {
+        let name = row["row"].as_str().unwrap_or_default();
+        arguments.only.is_empty() || arguments.only.iter().any(|start| name.starts_with(start.as_str()))
+    };
+    Ok(rows.filter(wanted).collect())
+}
+
+/// The design's targets for rows of the Python package's benchmark, in nanoseconds.
+const PYTHON_TARGETS: &[(&str, f64)] =
+    &[("static bool, context dict of 5", 65.0), ("one rule, context dict of 5", 110.0)];
+
+/// How the names of rows begin that have to do with Python, and of those that its own benchmark measures.
+const PYTHON: &str = "py-";
+const PYTHON_IN_PROCESS: &str = "py-call-";
+
+fn python_row(row: &Value, batches: &str) -> Value {
+    let name = row["name"].as_str().unwrap_or_default();
+    let target = PYTHON_TARGETS.iter().find(|(of, _)| *of == name).map(|(_, target)| *target);
+    let words: Vec<_> =
+        name.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    json!({
+        "row": format!("{PYTHON_IN_PROCESS}{}", words.join("-")),
+        "about": format!("{name}, Python"),
+        "unit": "ns",
+        "target": target.map_or_else(String::new, |target| format!("≤ {target}")),
+        "met": target.map(|target| row["median_ns"].as_f64().is_some_and(|median| median <= target)),
+        "best": row["min_ns"],
+        "median": row["median_ns"],
+        "p99": row["p99_ns"],
+        "samples": batches.parse::<u64>().ok(),
+    })
 }
 
 fn heading() -> String {
