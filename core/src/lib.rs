@@ -8,6 +8,7 @@ pub mod compile;
 pub mod definition;
 pub mod error;
 pub mod evaluate;
+pub mod snapshot;
 pub mod status;
 pub mod store;
 

@@ -1,8 +1,14 @@
 //! From rules and a context to a value, a variant and a reason.
 
+pub(crate) mod bucket;
 mod context;
 mod details;
-mod value;
+pub(crate) mod number;
+pub(crate) mod operator;
+pub(crate) mod rule;
+pub(crate) mod scratch;
+mod semver;
+pub(crate) mod value;
 
 pub use context::{Attributes, Context};
 pub use details::{Details, ErrorCode, FlagValue, Reason, ScalarRef, Want};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::snapshot::island::Literals;
+
 /// One value of an evaluation context, or of a rule in the middle of its evaluation.
 ///
 /// A value borrows: building one allocates nothing. Text is bytes, usually UTF-8; text that is not UTF-8 compares as
@@ -34,6 +36,8 @@ pub struct List<'a>(pub(crate) ListKind<'a>);
 pub(crate) enum ListKind<'a> {
     Slice(&'a [Value<'a>]),
     Foreign(&'a dyn ListSource),
+    /// Written in the rule.
+    Literal(Literals<'a>),
 }
 
 /// Named [`Value`]s: a slice of pairs, or something foreign that can be asked by name.
@@ -44,6 +48,10 @@ pub struct Object<'a>(pub(crate) ObjectKind<'a>);
 pub(crate) enum ObjectKind<'a> {
     Slice(&'a [(&'a str, Value<'a>)]),
     Foreign(&'a dyn ObjectSource),
+    /// Written in the rule.
+    Literal(Literals<'a>),
+    /// What `reduce` shows its rule.
+    Step(&'a [Value<'a>; 2]),
 }
 
 /// A list in somebody else's memory layout (a C array, a Python list), read in place.
@@ -83,6 +91,7 @@ impl<'a> List<'a> {
         match self.0 {
             ListKind::Slice(elements) => elements.len(),
             ListKind::Foreign(source) => source.len(),
+            ListKind::Literal(literals) => literals.len(),
         }
     }
 
@@ -98,6 +107,7 @@ impl<'a> List<'a> {
         match self.0 {
             ListKind::Slice(elements) => elements.get(index).copied(),
             ListKind::Foreign(source) => source.element(index),
+            ListKind::Literal(literals) => literals.element(index),
         }
     }
 }
@@ -123,6 +133,12 @@ impl<'a> Object<'a> {
                 members.iter().find(|(other, _)| other.as_bytes() == name).map(|(_, value)| *value)
             }
             ObjectKind::Foreign(source) => source.member(name),
+            ObjectKind::Literal(literals) => literals.member(name),
+            ObjectKind::Step([current, accumulator]) => match name {
+                b"current" => Some(*current),
+                b"accumulator" => Some(*accumulator),
+                _ => None,
+            },
         }
     }
 }
@@ -139,7 +155,7 @@ impl fmt::Debug for Object<'_> {
             ObjectKind::Slice(members) => {
                 f.debug_map().entries(members.iter().map(|(name, value)| (name, value))).finish()
             }
-            ObjectKind::Foreign(_) => f.write_str("{..}"),
+            _ => f.write_str("{..}"),
         }
     }
 }

@@ -1,0 +1,181 @@
+//! The index: from a flag's key to its answer, one cache line away.
+//!
+//! A place is 16 bytes, read as one little-endian number:
+//!
+//! ```text
+//! bits  0 ..   3   what is there: 0 nothing · 1 a flag that is false for everybody · 2 true for everybody · 3 any other flag
+//!       4 ..  31   where the flag's island lies, in units of 16 bytes
+//!      32 .. 127   the upper 96 bits of the key's hash
+//! ```
+//!
+//! The hash is XXH3-128 of the key's bytes with the snapshot's seed; its low bits choose the place, and a key lies there or in one of the
+//! places right behind. Keys are not compared: 96 bits of a seeded hash stand for them. The builder takes another seed where
+//! two keys of one snapshot share them. A key that no flag has is taken for one that a flag has with a chance below n / 2^96, which for a million
+//! flags is 2^-76.
+
+use rkyv::rend::u128_le;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+pub(crate) const NOTHING: u32 = 0;
+pub(crate) const ALWAYS_FALSE: u32 = 1;
+pub(crate) const ALWAYS_TRUE: u32 = 2;
+pub(crate) const OTHER: u32 = 3;
+
+/// How far from its place a key may lie.
+const MAX_PROBES: u32 = 64;
+
+/// What the index says of a key: the low 32 bits of its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer(pub(crate) u32);
+
+impl Answer {
+    pub(crate) const fn new(what: u32, island: u32) -> Self {
+        Self(what | (island / 16) << 4)
+    }
+
+    /// What is there.
+    #[inline]
+    pub(crate) const fn what(self) -> u32 {
+        self.0 & 0xf
+    }
+
+    /// The value of a boolean flag that is the same for everybody.
+    #[inline]
+    pub(crate) const fn constant(self) -> Option<bool> {
+        match self.what() {
+            ALWAYS_FALSE => Some(false),
+            ALWAYS_TRUE => Some(true),
+            _ => None,
+        }
+    }
+
+    /// Where the island lies, in bytes from the arena's start.
+    #[inline]
+    pub(crate) const fn island(self) -> usize {
+        (self.0 >> 4) as usize * 16
+    }
+}
+
+/// The index, read in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Index<'a> {
+    places: &'a [u128_le],
+    seed: u64,
+    probes: u32,
+}
+
+impl<'a> Index<'a> {
+    /// `None` where the number of places is no power of two.
+    pub(crate) fn new(places: &'a [u128_le], seed: u64, probes: u32) -> Option<Self> {
+        places.len().is_power_of_two().then_some(Self { places, seed, probes: probes.min(MAX_PROBES) })
+    }
+
+    /// What it says of `key`; `None` where no flag has it.
+    #[inline]
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Answer> {
+        self.find_hash(xxh3_128_with_seed(key, self.seed))
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
+    fn find_hash(&self, hash: u128) -> Option<Answer> {
+        let mask = self.places.len() - 1;
+        let mut at = hash as usize;
+        for _ in 0..self.probes {
+            let place = self.places.get(at & mask)?.to_native();
+            if place >> 32 == hash >> 32 && place as u32 & 0xf != NOTHING {
+                return Some(Answer(place as u32));
+            }
+            if place == 0 {
+                return None;
+            }
+            at = at.wrapping_add(1);
+        }
+        None
+    }
+
+    /// Where on the index `key` would be looked for first, to fetch ahead.
+    pub(crate) const fn len(&self) -> usize {
+        self.places.len()
+    }
+}
+
+/// A finished index.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) places: Vec<u128>,
+    pub(crate) seed: u64,
+    pub(crate) probes: u32,
+}
+
+/// Builds an index of different keys, starting from `seed` and going on from it until no two keys collide.
+pub(crate) fn build<'k>(keys: impl ExactSizeIterator<Item = (&'k [u8], Answer)> + Clone, seed: u64) -> Built {
+    let mut seed = seed;
+    let mut size = (keys.len() * 2).next_power_of_two().max(2);
+    loop {
+        match arrange(keys.clone(), seed, size) {
+            Ok((places, probes)) => return Built { places, seed, probes },
+            Err(Crowded::SameHash) => seed = seed.wrapping_add(1),
+            Err(Crowded::TooFar) => size *= 2,
+        }
+    }
+}
+
+enum Crowded {
+    SameHash,
+    TooFar,
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
+fn arrange<'k>(keys: impl Iterator<Item = (&'k [u8], Answer)>, seed: u64, size: usize) -> Result<(Vec<u128>, u32), Crowded> {
+    let mut places = vec![0_u128; size];
+    let mut probes = 1;
+    for (key, answer) in keys {
+        let hash = xxh3_128_with_seed(key, seed);
+        let mut at = hash as usize;
+        for probe in 1.. {
+            if probe > MAX_PROBES {
+                return Err(Crowded::TooFar);
+            }
+            let Some(place) = places.get_mut(at & (size - 1)) else { return Err(Crowded::TooFar) };
+            if *place == 0 {
+                *place = hash >> 32 << 32 | u128::from(answer.0);
+                probes = probes.max(probe);
+                break;
+            }
+            if *place >> 32 == hash >> 32 {
+                return Err(Crowded::SameHash);
+            }
+            at = at.wrapping_add(1);
+        }
+    }
+    Ok((places, probes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_and_others_are_not() {
+        for count in [0_u32, 1, 2, 1000, 20_000] {
+            let keys: Vec<String> = (0..count).map(|number| format!("flag-{number}")).collect();
+            let answers = (0..count).map(|number| Answer::new(OTHER, number * 16));
+            let entries: Vec<_> = keys.iter().map(String::as_bytes).zip(answers).collect();
+            let built = build(entries.iter().copied(), 7);
+            let places: Vec<u128_le> = built.places.iter().map(|&place| place.into()).collect();
+            let index = Index::new(&places, built.seed, built.probes).expect("a power of two");
+            assert!(entries.iter().all(|&(key, answer)| index.find(key) == Some(answer)));
+            assert!(!(0..20_000).any(|number| index.find(format!("other-{number}").as_bytes()).is_some()));
+        }
+    }
+
+    #[test]
+    fn any_places_are_an_index() {
+        let places = [u128_le::from_native(u128::MAX); 4];
+        let index = Index::new(&places, 0, u32::MAX).expect("a power of two");
+        assert_eq!(index.find(b"a"), None);
+        assert!(Index::new(&[], 0, 1).is_none());
+        assert!(Index::new(&places[..3], 0, 1).is_none());
+    }
+}

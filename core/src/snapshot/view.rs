@@ -1,0 +1,295 @@
+//! A snapshot, read in place: from a key and a context to an answer.
+
+use std::fmt;
+
+use rkyv::{rancor::Error as RkyvError, rend::u128_le};
+
+use super::{
+    archive::{ArchivedExtent, ArchivedNamed, ArchivedTables},
+    index::{Answer, Index},
+    island::{BROKEN, BUILDS, ENABLED, Island, WORD_METADATA, WORD_SET, Words},
+    list::IdList,
+    set::Set,
+};
+use crate::evaluate::{
+    Attributes, ErrorCode, FlagValue, Reason, ScalarRef, Want,
+    rule::{Chosen, Fault, Walk},
+    scratch::Scratch,
+};
+
+/// A payload whose tables lie where they say.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    arena: &'a [u8],
+    index: Index<'a>,
+    pub(crate) tables: &'a ArchivedTables,
+    shared: &'a [ArchivedNamed],
+    lists: &'a [(u64, IdList<'a>)],
+}
+
+/// What rules find outside their island: shared sets and id lists.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shared<'a> {
+    arena: &'a [u8],
+    sets: &'a [ArchivedNamed],
+    lists: &'a [(u64, IdList<'a>)],
+}
+
+impl<'a> Shared<'a> {
+    /// Nothing.
+    pub(crate) const fn none() -> Self {
+        Self { arena: &[], sets: &[], lists: &[] }
+    }
+
+    /// The shared set of that name.
+    pub(crate) fn set(&self, low: u32, high: u32) -> Option<Set<'a>> {
+        let name = u64::from(low) | u64::from(high) << 32;
+        let place = self.sets.binary_search_by_key(&name, |set| set.name.to_native()).ok()?;
+        let offset = usize::try_from(self.sets.get(place)?.number.to_native()).ok()?;
+        Some(Set::new(Words(self.arena.get(offset..)?), 0))
+    }
+
+    /// The id list of that name.
+    pub(crate) fn list(&self, low: u32, high: u32) -> Option<IdList<'a>> {
+        let name = u64::from(low) | u64::from(high) << 32;
+        self.lists.iter().find(|(other, _)| *other == name).map(|(_, list)| *list)
+    }
+}
+
+/// One answer, borrowed from the snapshot it comes from.
+#[derive(Clone, Debug)]
+pub struct Evaluation<'a> {
+    /// The flag's value; `None` where the caller's default stands.
+    pub value: Option<FlagValue<'a>>,
+    /// The name of the variant; `None` where the caller's default stands.
+    pub variant: Option<&'a str>,
+    /// Why.
+    pub reason: Reason,
+    /// What went wrong, where `reason` is [`Reason::Error`].
+    pub error: Option<ErrorCode>,
+    /// The flag set's metadata overlaid by the flag's own.
+    pub metadata: Metadata<'a>,
+}
+
+impl<'a> Evaluation<'a> {
+    pub(crate) const fn error(error: ErrorCode) -> Self {
+        Self { value: None, variant: None, reason: Reason::Error, error: Some(error), metadata: Metadata::NONE }
+    }
+
+    const fn without_value(reason: Reason, metadata: Metadata<'a>) -> Self {
+        Self { value: None, variant: None, reason, error: None, metadata }
+    }
+}
+
+/// Metadata: the flag set's, overlaid by the flag's own.
+#[derive(Clone, Copy)]
+pub struct Metadata<'a> {
+    own: (Words<'a>, u32, u32),
+    set: (Words<'a>, u32),
+}
+
+impl<'a> Metadata<'a> {
+    pub(crate) const NONE: Self = Self { own: (Words(&[]), 0, 0), set: (Words(&[]), 0) };
+
+    /// Its entries: the flag's own in the order written, then those of the set that the flag's do not replace.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, ScalarRef<'a>)> + use<'a> {
+        let (words, start, count) = self.own;
+        let (set, set_count) = self.set;
+        let own = words.metadata(start, count);
+        let replaced = move |name: &str| words.metadata(start, count).any(|(own, _)| own == name);
+        own.chain(set.metadata(0, set_count).filter(move |(name, _)| !replaced(name)))
+    }
+
+    /// The entry called `name`.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<ScalarRef<'a>> {
+        self.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
+    }
+
+    /// Whether it has no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+impl fmt::Debug for Metadata<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("flags", &self.tables.flags.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> View<'a> {
+    /// Checks where the tables of `payload` lie. What they hold is checked as it is used.
+    pub(crate) fn tables(payload: &'a [u8]) -> Result<&'a ArchivedTables, RkyvError> {
+        rkyv::access::<ArchivedTables, RkyvError>(payload)
+    }
+
+    /// Over checked tables and the id lists that they name; `None` where the index cannot be one.
+    pub(crate) fn new(tables: &'a ArchivedTables, lists: &'a [(u64, IdList<'a>)]) -> Option<Self> {
+        let places: &'a [u128_le] = tables.places.as_slice();
+        Some(Self {
+            arena: tables.arena.as_slice(),
+            index: Index::new(places, tables.seed.to_native(), tables.probes.to_native())?,
+            tables,
+            shared: tables.shared.as_slice(),
+            lists,
+        })
+    }
+
+    /// What the index says of `key`.
+    #[inline]
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Answer> {
+        self.index.find(key)
+    }
+
+    /// How many flags there are.
+    pub(crate) fn len(&self) -> usize {
+        self.tables.flags.len()
+    }
+
+    /// The islands in the order of their keys.
+    pub(crate) fn islands(&self) -> impl ExactSizeIterator<Item = Island<'a>> + use<'a> {
+        let (flags, arena) = (self.tables.flags.as_slice(), self.arena);
+        flags.iter().map(move |extent| Island::new(part(arena, extent)))
+    }
+
+    /// Evaluates the flag that `answer` stands for.
+    pub(crate) fn evaluate<A: Attributes + ?Sized>(&self, answer: Answer, want: Want, context: &A) -> Evaluation<'a> {
+        self.evaluate_island(self.island(answer), want, context)
+    }
+
+    /// Evaluates a flag.
+    pub(crate) fn evaluate_island<A: Attributes + ?Sized>(
+        &self,
+        island: Island<'a>,
+        want: Want,
+        context: &A,
+    ) -> Evaluation<'a> {
+        let metadata = self.metadata(island);
+        let decision = self.decide(island, context);
+        let (reason, Some(place)) = (decision.reason, decision.place) else {
+            return match decision.error {
+                Some(error) => Evaluation { metadata, ..Evaluation::error(error) },
+                None => Evaluation::without_value(decision.reason, metadata),
+            };
+        };
+        let Some(value) = island.value(place) else {
+            return Evaluation { metadata, ..Evaluation::error(ErrorCode::General) };
+        };
+        let Some(value) = coerce(value, want) else {
+            return Evaluation { metadata, ..Evaluation::error(ErrorCode::TypeMismatch) };
+        };
+        let variant = island.variant_name(place).and_then(|name| std::str::from_utf8(name).ok());
+        Evaluation { value: Some(value), variant, reason, error: None, metadata }
+    }
+
+    /// The value alone, for callers that ask for nothing else.
+    #[inline]
+    pub(crate) fn value<A: Attributes + ?Sized>(&self, answer: Answer, want: Want, context: &A) -> Option<FlagValue<'a>> {
+        let island = self.island(answer);
+        coerce(island.value(self.decide(island, context).place?)?, want)
+    }
+
+    /// A flag's metadata over its set's.
+    pub(crate) fn metadata(&self, island: Island<'a>) -> Metadata<'a> {
+        let own = island.words.words(WORD_METADATA).map_or((Words(&[]), 0, 0), |[start, count]| (island.words, start, count));
+        let set = island.words.word(WORD_SET).and_then(|set| self.tables.sets.get(set as usize)).map(|extent| {
+            let start = extent.offset.to_native() as usize;
+            (Words(self.arena.get(start..).unwrap_or_default()), extent.len.to_native())
+        });
+        Metadata { own, set: set.unwrap_or((Words(&[]), 0)) }
+    }
+
+    #[inline]
+    fn decide<A: Attributes + ?Sized>(&self, island: Island<'a>, context: &A) -> Decision {
+        let Some([head, default, rule]) = island.words.words(0) else { return Decision::error(ErrorCode::General) };
+        let default = (default as usize).checked_sub(1);
+        if head & (ENABLED | BROKEN) != ENABLED {
+            return if head & BROKEN != 0 { Decision::error(ErrorCode::ParseError) } else { Decision::of(Reason::Disabled, None) };
+        }
+        if rule == 0 {
+            return Decision::of(if default.is_some() { Reason::Static } else { Reason::Default }, default);
+        }
+        let chosen = if head & BUILDS == 0 {
+            Walk::new(island, context, self.shared(), None).choose(rule as usize)
+        } else {
+            self.choose_building(island, rule as usize, context)
+        };
+        match chosen {
+            Ok(Chosen::Variant(place)) => Decision::of(Reason::TargetingMatch, Some(place)),
+            Ok(Chosen::Nothing) => Decision::of(Reason::Default, default),
+            Err(Fault::NotANumber) => Decision::error(ErrorCode::ParseError),
+            Err(Fault::NoSuchVariant | Fault::Exhausted) => Decision::error(ErrorCode::General),
+        }
+    }
+
+    /// Of its own, so that only rules that build something pay for the stack it takes.
+    #[inline(never)]
+    fn choose_building<A: Attributes + ?Sized>(&self, island: Island<'a>, rule: usize, context: &A) -> Result<Chosen, Fault> {
+        let scratch = Scratch::new();
+        Walk::new(island, context, self.shared(), Some(&scratch)).choose(rule)
+    }
+
+    fn shared(&self) -> Shared<'a> {
+        Shared { arena: self.arena, sets: self.shared, lists: self.lists }
+    }
+
+    #[inline]
+    fn island(&self, answer: Answer) -> Island<'a> {
+        Island::new(self.arena.get(answer.island()..).unwrap_or_default())
+    }
+}
+
+/// What an evaluation came to, before anybody asks for a value.
+#[derive(Clone, Copy)]
+struct Decision {
+    /// The variant's place; `None` where the caller's default stands.
+    place: Option<usize>,
+    reason: Reason,
+    error: Option<ErrorCode>,
+}
+
+impl Decision {
+    const fn of(reason: Reason, place: Option<usize>) -> Self {
+        Self { place, reason, error: None }
+    }
+
+    const fn error(error: ErrorCode) -> Self {
+        Self { place: None, reason: Reason::Error, error: Some(error) }
+    }
+}
+
+/// `value` as the type that is wanted, where that loses nothing.
+#[inline]
+fn coerce(value: FlagValue<'_>, want: Want) -> Option<FlagValue<'_>> {
+    match (want, value) {
+        (Want::Any, value) => Some(value),
+        (Want::Int, FlagValue::Float(number)) => whole(number).map(FlagValue::Int),
+        (Want::Bool, FlagValue::Bool(_))
+        | (Want::Float, FlagValue::Float(_))
+        | (Want::Text, FlagValue::Text(_))
+        | (Want::Json, FlagValue::Json(_)) => Some(value),
+        _ => None,
+    }
+}
+
+/// The whole number that `number` is, if it is one and within ±(2^53-1), as the compiler makes sure.
+#[inline]
+fn whole(number: f64) -> Option<i64> {
+    const LIMIT: f64 = 9_007_199_254_740_991.0;
+    #[expect(clippy::cast_possible_truncation, reason = "whole and within ±(2^53-1)")]
+    (number.fract() == 0.0 && number.abs() <= LIMIT).then_some(number as i64)
+}
+
+/// The bytes of an extent; none where it reaches past the arena.
+fn part<'a>(arena: &'a [u8], extent: &ArchivedExtent) -> &'a [u8] {
+    let start = extent.offset.to_native() as usize;
+    arena.get(start..).and_then(|rest| rest.get(..extent.len.to_native() as usize)).unwrap_or_default()
+}
