@@ -14,7 +14,9 @@ use crate::{
     },
     snapshot::{
         index,
-        island::{BROKEN, BUILDS, ENABLED, HEADER_WORDS, METADATA_WORDS, WORD_DEFAULT, WORD_KEY, WORD_METADATA, WORD_RULE, op},
+        island::{
+            BROKEN, BUILDS, ENABLED, HEADER_WORDS, METADATA_WORDS, WORD_DEFAULT, WORD_KEY, WORD_METADATA, WORD_RULE, op,
+        },
         set::{self, Member},
     },
 };

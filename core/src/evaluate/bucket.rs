@@ -29,7 +29,10 @@ impl Murmur3 {
         }
         let (blocks, rest) = bytes.as_chunks::<4>();
         for block in blocks {
-            self.state = (self.state ^ scramble(u32::from_le_bytes(*block))).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+            self.state = (self.state ^ scramble(u32::from_le_bytes(*block)))
+                .rotate_left(13)
+                .wrapping_mul(5)
+                .wrapping_add(0xe654_6b64);
             self.len = self.len.wrapping_add(4);
         }
         for &byte in rest {

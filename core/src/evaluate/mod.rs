@@ -3,6 +3,7 @@
 pub(crate) mod bucket;
 mod context;
 mod details;
+mod json;
 pub(crate) mod number;
 pub(crate) mod operator;
 pub(crate) mod rule;

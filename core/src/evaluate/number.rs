@@ -132,9 +132,14 @@ mod tests {
 
     #[test]
     fn parse_float_takes_the_longest_prefix() {
-        for (text, number) in
-            [("3.14abc", 3.14), (" 1e5x", 1e5), ("1e", 1.0), ("0x10", 0.0), ("-.5.5", -0.5), ("Infinityx", f64::INFINITY)]
-        {
+        for (text, number) in [
+            ("3.14abc", 3.14),
+            (" 1e5x", 1e5),
+            ("1e", 1.0),
+            ("0x10", 0.0),
+            ("-.5.5", -0.5),
+            ("Infinityx", f64::INFINITY),
+        ] {
             assert_eq!(parse_float(text.as_bytes()), number, "{text:?}");
         }
         for text in ["", "abc", ".", "-", "e5"] {
@@ -145,9 +150,15 @@ mod tests {
 
     #[test]
     fn numbers_print_as_in_javascript() {
-        for (number, text) in
-            [(1.0, "1"), (-0.0, "0"), (0.1, "0.1"), (1e21, "1e+21"), (1e20, "100000000000000000000"), (1e-7, "1e-7"), (f64::NAN, "NaN")]
-        {
+        for (number, text) in [
+            (1.0, "1"),
+            (-0.0, "0"),
+            (0.1, "0.1"),
+            (1e21, "1e+21"),
+            (1e20, "100000000000000000000"),
+            (1e-7, "1e-7"),
+            (f64::NAN, "NaN"),
+        ] {
             assert_eq!(NumberText::new().format(number), text);
         }
     }

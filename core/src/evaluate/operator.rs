@@ -207,9 +207,13 @@ mod tests {
     #[test]
     fn a_needle_in_text_is_converted_unless_it_is_nothing() {
         let text = Value::from("a1true");
-        for (needle, found) in
-            [(Value::from(1), true), (Value::from(true), true), (Value::Null, false), (Value::from(""), true), (Value::from("x"), false)]
-        {
+        for (needle, found) in [
+            (Value::from(1), true),
+            (Value::from(true), true),
+            (Value::Null, false),
+            (Value::from(""), true),
+            (Value::from("x"), false),
+        ] {
             assert_eq!(contains(&text, &needle), found, "{needle:?}");
         }
     }

@@ -291,12 +291,12 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
                 // One argument is read as a number and no more; starting at 1 gives the same.
                 Value::Float(self.fold(node, count, scope, depth, 1.0, |product, value| product * addend(value))?)
             }
-            op::MAX => {
-                Value::Float(self.fold(node, count, scope, depth, f64::NEG_INFINITY, |max, value| larger(max, number(value)))?)
-            }
-            op::MIN => {
-                Value::Float(self.fold(node, count, scope, depth, f64::INFINITY, |min, value| -larger(-min, -number(value)))?)
-            }
+            op::MAX => Value::Float(
+                self.fold(node, count, scope, depth, f64::NEG_INFINITY, |max, value| larger(max, number(value)))?,
+            ),
+            op::MIN => Value::Float(
+                self.fold(node, count, scope, depth, f64::INFINITY, |min, value| -larger(-min, -number(value)))?,
+            ),
             op::SUBTRACT => {
                 let first = number(&self.argument(node, 0, scope, depth)?);
                 if count < 2 {

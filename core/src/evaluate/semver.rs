@@ -158,7 +158,10 @@ mod tests {
 
     #[test]
     fn what_is_no_version_is_refused() {
-        for text in ["", "v", "1.", "1..2", "01", "1.0.0.0", "1-alpha", "1.0-rc", "1.0.0-", "1.0.0-01", "1.0.0+", "a", "-1", "1e+06", "vv1"] {
+        for text in [
+            "", "v", "1.", "1..2", "01", "1.0.0.0", "1-alpha", "1.0-rc", "1.0.0-", "1.0.0-01", "1.0.0+", "a", "-1",
+            "1e+06", "vv1",
+        ] {
             assert!(Version::parse(text.as_bytes()).is_none(), "{text}");
         }
         assert!(Version::parse(b"1.0.0-0a.-+001.x").is_some());

@@ -127,7 +127,11 @@ enum Crowded {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
-fn arrange<'k>(keys: impl Iterator<Item = (&'k [u8], Answer)>, seed: u64, size: usize) -> Result<(Vec<u128>, u32), Crowded> {
+fn arrange<'k>(
+    keys: impl Iterator<Item = (&'k [u8], Answer)>,
+    seed: u64,
+    size: usize,
+) -> Result<(Vec<u128>, u32), Crowded> {
     let mut places = vec![0_u128; size];
     let mut probes = 1;
     for (key, answer) in keys {

@@ -73,7 +73,10 @@ fn hash(id: &[u8]) -> u128 {
 }
 
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "scaled below `homes`; bytes that say more are checked like any others")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "scaled below `homes`; bytes that say more are checked like any others"
+)]
 fn home(hash: u128, homes: u64) -> usize {
     (((hash >> 64) * u128::from(homes)) >> 64) as usize
 }

@@ -164,7 +164,8 @@ mod tests {
         for value in [Value::from(-0.0), Value::from(0), Value::from(1.5), Value::from(true), Value::from("")] {
             assert!(set.contains(&value), "{value:?}");
         }
-        for value in [Value::from("user-5000"), Value::from(1), Value::from(false), Value::Null, Value::from(f64::NAN)] {
+        for value in [Value::from("user-5000"), Value::from(1), Value::from(false), Value::Null, Value::from(f64::NAN)]
+        {
             assert!(!set.contains(&value), "{value:?}");
         }
         // The eight bytes of a number are no text.

@@ -41,6 +41,11 @@ impl<'a> Shared<'a> {
         Self { arena: &[], sets: &[], lists: &[] }
     }
 
+    /// Sets that lie in `arena` where `sets`, in the order of their names, says.
+    pub(crate) const fn of(arena: &'a [u8], sets: &'a [ArchivedNamed]) -> Self {
+        Self { arena, sets, lists: &[] }
+    }
+
     /// The shared set of that name.
     pub(crate) fn set(&self, low: u32, high: u32) -> Option<Set<'a>> {
         let name = u64::from(low) | u64::from(high) << 32;
@@ -192,14 +197,20 @@ impl<'a> View<'a> {
 
     /// The value alone, for callers that ask for nothing else.
     #[inline]
-    pub(crate) fn value<A: Attributes + ?Sized>(&self, answer: Answer, want: Want, context: &A) -> Option<FlagValue<'a>> {
+    pub(crate) fn value<A: Attributes + ?Sized>(
+        &self,
+        answer: Answer,
+        want: Want,
+        context: &A,
+    ) -> Option<FlagValue<'a>> {
         let island = self.island(answer);
         coerce(island.value(self.decide(island, context).place?)?, want)
     }
 
     /// A flag's metadata over its set's.
     pub(crate) fn metadata(&self, island: Island<'a>) -> Metadata<'a> {
-        let own = island.words.words(WORD_METADATA).map_or((Words(&[]), 0, 0), |[start, count]| (island.words, start, count));
+        let own =
+            island.words.words(WORD_METADATA).map_or((Words(&[]), 0, 0), |[start, count]| (island.words, start, count));
         let set = island.words.word(WORD_SET).and_then(|set| self.tables.sets.get(set as usize)).map(|extent| {
             let start = extent.offset.to_native() as usize;
             (Words(self.arena.get(start..).unwrap_or_default()), extent.len.to_native())
@@ -212,7 +223,11 @@ impl<'a> View<'a> {
         let Some([head, default, rule]) = island.words.words(0) else { return Decision::error(ErrorCode::General) };
         let default = (default as usize).checked_sub(1);
         if head & (ENABLED | BROKEN) != ENABLED {
-            return if head & BROKEN != 0 { Decision::error(ErrorCode::ParseError) } else { Decision::of(Reason::Disabled, None) };
+            return if head & BROKEN != 0 {
+                Decision::error(ErrorCode::ParseError)
+            } else {
+                Decision::of(Reason::Disabled, None)
+            };
         }
         if rule == 0 {
             return Decision::of(if default.is_some() { Reason::Static } else { Reason::Default }, default);
@@ -232,7 +247,12 @@ impl<'a> View<'a> {
 
     /// Of its own, so that only rules that build something pay for the stack it takes.
     #[inline(never)]
-    fn choose_building<A: Attributes + ?Sized>(&self, island: Island<'a>, rule: usize, context: &A) -> Result<Chosen, Fault> {
+    fn choose_building<A: Attributes + ?Sized>(
+        &self,
+        island: Island<'a>,
+        rule: usize,
+        context: &A,
+    ) -> Result<Chosen, Fault> {
         let scratch = Scratch::new();
         Walk::new(island, context, self.shared(), Some(&scratch)).choose(rule)
     }
