@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::definition::DefinitionError;
+
 /// Why something other than an evaluation failed. Its text is a lowercase fragment that fits after "failed to ..: ".
 #[derive(Debug)]
 #[non_exhaustive]
@@ -63,6 +65,8 @@ pub enum Error {
     },
     /// The payload of a snapshot was refused by the layer that reads it.
     Payload(String),
+    /// A definition file can't be read, or is no flag definition at all.
+    Definition(DefinitionError),
 }
 
 impl fmt::Display for Error {
@@ -98,6 +102,7 @@ impl fmt::Display for Error {
                 }
             }
             Error::Payload(reason) => write!(f, "snapshot refused: {reason}"),
+            Error::Definition(error) => error.fmt(f),
         }
     }
 }
@@ -106,8 +111,15 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Io { source, .. } => Some(source),
+            Error::Definition(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<DefinitionError> for Error {
+    fn from(error: DefinitionError) -> Self {
+        Self::Definition(error)
     }
 }
 

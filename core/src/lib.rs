@@ -4,14 +4,24 @@
 //! store, a client evaluates it.
 
 pub(crate) mod atomic;
+#[cfg(not(loom))]
+mod client;
+#[cfg(not(loom))]
 pub mod compile;
 pub mod definition;
 pub mod error;
 pub mod evaluate;
+#[cfg(not(loom))]
 pub mod snapshot;
 pub mod status;
 pub mod store;
 
+#[cfg(not(loom))]
+pub use client::{Client, FlagCache, FlagHandle, Pinned};
 pub use error::Error;
-pub use evaluate::{Context, Value};
+pub use evaluate::{Attributes, Context, Details, ErrorCode, FlagValue, List, Object, Reason, ScalarRef, Value, Want};
+#[cfg(not(loom))]
+pub use snapshot::{Evaluation, Metadata, Snapshot};
 pub use status::{State, Status};
+#[cfg(not(loom))]
+pub use store::OpenOptions;

@@ -3,6 +3,8 @@
 //! All that can be decided once is decided here: paths are split, a variant's name becomes its place, weights become running
 //! sums, long literal lists become sets, and the common shapes (`var == "text"`, `in` a few texts) become single operations.
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::rule::{Operator, Rule};
@@ -35,7 +37,7 @@ pub(crate) struct Compiled {
     /// What the index says of the flag.
     pub(crate) what: u32,
     /// The shared sets it refers to.
-    pub(crate) sets: Vec<SharedSet>,
+    pub(crate) sets: Vec<Arc<SharedSet>>,
     /// The id lists it refers to, by name.
     pub(crate) lists: Vec<u64>,
 }
@@ -68,7 +70,7 @@ pub(crate) struct Emitter<'a> {
     texts: Vec<(&'a [u8], u32)>,
     /// Words that hold a place in the pool and want an offset in the island.
     fixups: Vec<usize>,
-    sets: Vec<SharedSet>,
+    sets: Vec<Arc<SharedSet>>,
     lists: Vec<u64>,
     builds: bool,
     variants: Vec<&'a str>,
@@ -471,7 +473,7 @@ impl<'a> Emitter<'a> {
             let node = self.reserve(op::IN_SHARED, 3);
             self.set_operands(node, 1, halves(shared.name));
             if self.sets.iter().all(|other| other.name != shared.name) {
-                self.sets.push(shared);
+                self.sets.push(Arc::new(shared));
             }
             let child = self.rule(needle, scope, lists);
             self.patch(node, 0, child);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{emit::Emitter, fold::fold, rule::Rule};
 use crate::{
-    evaluate::{Context, List, Object, Value, rule::Walk, scratch::Scratch},
+    evaluate::{Context, List, Value, rule::Walk, scratch::Scratch},
     snapshot::{
         archive::ArchivedNamed,
         island::{Island, WORD_RULE},
@@ -35,7 +35,7 @@ impl Expression {
         let mut named = Vec::new();
         for set in sets {
             named.push(ArchivedNamed { name: set.name.into(), number: (arena.len() as u64).into() });
-            arena.extend(set.bytes);
+            arena.extend_from_slice(&set.bytes);
         }
         Self { island: compiled.island, arena, sets: named }
     }

@@ -1,8 +1,11 @@
 //! From definitions to snapshot bytes.
 
+mod compiler;
 mod emit;
 mod expression;
 mod fold;
 pub mod rule;
 
+pub use compiler::{BrokenFlag, Compilation, CompiledList, Compiler};
+pub(crate) use emit::SharedSet;
 pub use expression::Expression;

@@ -311,6 +311,12 @@ impl Document {
     }
 
     /// The text as JSON: itself, or what the YAML was converted to.
+    /// The evaluators by name, as written.
+    pub(crate) fn raw_evaluators(&self) -> impl Iterator<Item = (&str, &str)> {
+        let json = self.json();
+        self.evaluators.iter().map(move |(name, body)| (&**name, &json[body.clone()]))
+    }
+
     pub(crate) fn json(&self) -> &str {
         self.yaml.as_ref().map_or(&self.text, |converted| &converted.json)
     }

@@ -29,6 +29,9 @@ const MAX_PROBES: u32 = 64;
 pub(crate) struct Answer(pub(crate) u32);
 
 impl Answer {
+    /// "No flag has this key", for caches.
+    pub(crate) const ABSENT: Self = Self(0xf);
+
     pub(crate) const fn new(what: u32, island: u32) -> Self {
         Self(what | (island / 16) << 4)
     }
@@ -92,11 +95,6 @@ impl<'a> Index<'a> {
             at = at.wrapping_add(1);
         }
         None
-    }
-
-    /// Where on the index `key` would be looked for first, to fetch ahead.
-    pub(crate) const fn len(&self) -> usize {
-        self.places.len()
     }
 }
 

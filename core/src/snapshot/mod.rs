@@ -4,8 +4,10 @@ pub(crate) mod archive;
 pub(crate) mod index;
 pub(crate) mod island;
 pub(crate) mod list;
+mod payload;
 pub(crate) mod set;
 pub(crate) mod view;
 
 pub use list::{BuiltIdList, IdListBuilder};
+pub use payload::{Sizes, Snapshot, SnapshotFlag, list_file, list_len};
 pub use view::{Evaluation, Metadata};

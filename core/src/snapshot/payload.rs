@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     Error,
+    compile::SharedSet,
     evaluate::{Attributes, ErrorCode, FlagValue, Want},
     store::{Files, MemoryFiles, Payload, Region, list_name},
 };
@@ -72,13 +73,6 @@ impl Snapshot {
         }
     }
 
-    /// The value alone; `None` where the caller's default stands.
-    #[inline]
-    pub(crate) fn value<A: Attributes + ?Sized>(&self, key: &[u8], want: Want, context: &A) -> Option<FlagValue<'_>> {
-        let answer = self.view.find(key)?;
-        self.answer_value(answer, want, context)
-    }
-
     /// What the index says of `key`.
     #[inline]
     pub(crate) fn find(&self, key: &[u8]) -> Option<Answer> {
@@ -87,7 +81,12 @@ impl Snapshot {
 
     /// The value of a flag that has been found.
     #[inline]
-    pub(crate) fn answer_value<A: Attributes + ?Sized>(&self, answer: Answer, want: Want, context: &A) -> Option<FlagValue<'_>> {
+    pub(crate) fn answer_value<A: Attributes + ?Sized>(
+        &self,
+        answer: Answer,
+        want: Want,
+        context: &A,
+    ) -> Option<FlagValue<'_>> {
         match answer.constant() {
             Some(value) => matches!(want, Want::Bool | Want::Any).then_some(FlagValue::Bool(value)),
             None => self.view().value(answer, want, context),
@@ -95,7 +94,12 @@ impl Snapshot {
     }
 
     /// The evaluation of a flag that has been found.
-    pub(crate) fn answer_evaluation<A: Attributes + ?Sized>(&self, answer: Answer, want: Want, context: &A) -> Evaluation<'_> {
+    pub(crate) fn answer_evaluation<A: Attributes + ?Sized>(
+        &self,
+        answer: Answer,
+        want: Want,
+        context: &A,
+    ) -> Evaluation<'_> {
         self.view().evaluate(answer, want, context)
     }
 
@@ -109,6 +113,19 @@ impl Snapshot {
         let tables = self.tables();
         let labels = tables.list_labels.iter().map(rkyv::string::ArchivedString::as_str);
         tables.lists.iter().zip(labels).map(|(list, label)| (list.name.to_native(), label, list.number.to_native()))
+    }
+
+    /// The literal sets that flags share.
+    pub(crate) fn shared_sets(&self) -> impl Iterator<Item = SharedSet> {
+        let tables = self.tables();
+        let arena = tables.arena.as_slice();
+        let starts: Vec<usize> =
+            tables.shared.iter().filter_map(|set| set.number.to_native().try_into().ok()).collect();
+        tables.shared.iter().zip(starts.clone()).map(move |(set, start)| {
+            // Parts lie one behind the other, shared sets last.
+            let end = starts.iter().copied().filter(|&other| other > start).min().unwrap_or(arena.len());
+            SharedSet { name: set.name.to_native(), bytes: arena.get(start..end).unwrap_or_default().to_vec() }
+        })
     }
 
     /// How many bytes each part takes.
@@ -254,7 +271,8 @@ impl Payload for Snapshot {
         }
         let (lists, id_lists) = (lists.into_boxed_slice(), id_lists.into_boxed_slice());
         // SAFETY: the box's contents stay where they are when the box moves, and it moves into the same value.
-        let known = unsafe { std::mem::transmute::<&[(u64, IdList<'static>)], &'static [(u64, IdList<'static>)]>(&id_lists) };
+        let known =
+            unsafe { std::mem::transmute::<&[(u64, IdList<'static>)], &'static [(u64, IdList<'static>)]>(&id_lists) };
         let view = View::new(tables, known).ok_or_else(|| Error::Payload("its index is no index".to_owned()))?;
         Ok(Self { view, region, lists, id_lists })
     }
@@ -262,7 +280,10 @@ impl Payload for Snapshot {
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").field("flags", &self.len()).field("bytes", &self.region.len()).finish_non_exhaustive()
+        f.debug_struct("Snapshot")
+            .field("flags", &self.len())
+            .field("bytes", &self.region.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     set::Set,
 };
 use crate::evaluate::{
-    Attributes, ErrorCode, FlagValue, Reason, ScalarRef, Want,
+    Attributes, Details, ErrorCode, FlagValue, Reason, ScalarRef, Want,
     rule::{Chosen, Fault, Walk},
     scratch::Scratch,
 };
@@ -79,6 +79,17 @@ pub struct Evaluation<'a> {
 impl<'a> Evaluation<'a> {
     pub(crate) const fn error(error: ErrorCode) -> Self {
         Self { value: None, variant: None, reason: Reason::Error, error: Some(error), metadata: Metadata::NONE }
+    }
+
+    /// The same, owned, with the value that `value` makes of the flag's.
+    pub fn into_details<T>(self, value: impl FnOnce(Option<FlagValue<'a>>) -> T) -> Details<T> {
+        Details {
+            value: value(self.value),
+            variant: self.variant.map(str::to_owned),
+            reason: self.reason,
+            error: self.error,
+            metadata: self.metadata.iter().map(|(name, value)| (name.to_owned(), value.to_scalar())).collect(),
+        }
     }
 
     const fn without_value(reason: Reason, metadata: Metadata<'a>) -> Self {

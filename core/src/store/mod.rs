@@ -31,7 +31,7 @@ mod segment;
 
 #[cfg(not(loom))]
 pub use self::{
-    layout::{Record, SegmentHeader},
+    layout::{Record, SegmentHeader, list_name},
     publish::{PublishMeta, Publisher, PublisherOptions},
     reader::{Guard, OpenOptions, Payload, Pinned, Reader},
     region::{Files, MemoryFiles, Region, StoreDir},

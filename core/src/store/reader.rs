@@ -332,6 +332,14 @@ impl<P: Payload> Reader<P> {
         self.window.page().version.load(Ordering::Acquire) == version
     }
 
+    /// The newest version there is, whether or not it has been adopted yet: one load.
+    #[inline]
+    #[must_use]
+    pub fn newest_version(&self) -> u64 {
+        // ORDERING: Acquire, as in version_is.
+        self.window.page().version.load(Ordering::Acquire)
+    }
+
     /// How current this reader is. Looks for a replaced store too, at most once a second.
     #[must_use]
     pub fn status(&self) -> Status {
