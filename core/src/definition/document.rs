@@ -14,10 +14,12 @@ use super::yaml;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How a document is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -522,7 +524,8 @@ impl<'a> Parts<'a> {
     }
 
     fn keep_last_of_each_key(&mut self) {
-        let mut last: HashMap<&str, usize> = HashMap::with_capacity(self.flags.len());
+        let mut last: HashMap<&str, usize, KeyHash> =
+            HashMap::with_capacity_and_hasher(self.flags.len(), KeyHash::random());
         let mut overridden = Vec::new();
         for (index, flag) in self.flags.iter().enumerate() {
             match last.entry(flag.key.text(self.json)) {
@@ -633,6 +636,36 @@ impl<'a> Parts<'a> {
 
     fn note(&mut self, severity: Severity, at: usize, flag: Option<String>, pointer: String, message: String) {
         self.notes.push(Note { severity, at, flag, pointer, message });
+    }
+}
+
+/// Hashes flag keys: std's hash takes a fifth of the time that taking a document apart needs.
+struct KeyHash(u64);
+
+impl KeyHash {
+    fn random() -> Self {
+        Self(RandomState::new().hash_one(0))
+    }
+}
+
+impl BuildHasher for KeyHash {
+    type Hasher = KeyHash;
+
+    fn build_hasher(&self) -> KeyHash {
+        KeyHash(self.0)
+    }
+}
+
+impl Hasher for KeyHash {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    /// What ends a text: keys are hashed alone, so nothing needs telling apart.
+    fn write_u8(&mut self, _: u8) {}
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -33,6 +33,28 @@ impl<'a> RawText<'a> {
     }
 }
 
+/// How many bytes at the front of `bytes` are [`PLAIN`]: eight at a time.
+#[inline]
+fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    let mut length = 0;
+    for eight in bytes.chunks_exact(8) {
+        let eight =
+            u64::from_le_bytes([eight[0], eight[1], eight[2], eight[3], eight[4], eight[5], eight[6], eight[7]]);
+        // The top bit of each byte that is less than n, for n up to 128; above the lowest such byte, a borrow may set
+        // others wrongly, but only the lowest is looked at.
+        let below = |bytes: u64, n: u64| bytes.wrapping_sub(ONES * n) & !bytes & (ONES << 7);
+        let quote = below(eight ^ (ONES * b'"' as u64), 1);
+        let backslash = below(eight ^ (ONES * b'\\' as u64), 1);
+        let special = below(eight, 0x20) | quote | backslash;
+        if special != 0 {
+            return length + special.trailing_zeros() as usize / 8;
+        }
+        length += 8;
+    }
+    length + bytes[length..].iter().take_while(|byte| PLAIN[usize::from(**byte)]).count()
+}
+
 /// Takes what [`Scanner::value`] reads.
 pub(crate) trait Sink<'a> {
     fn null(&mut self, at: usize);
@@ -277,9 +299,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            while bytes.get(self.at).is_some_and(|&byte| PLAIN[usize::from(byte)]) {
-                self.at += 1;
-            }
+            self.at += plain_length(&bytes[self.at..]);
             match bytes.get(self.at) {
                 Some(b'"') => {
                     let inner = &self.text[start..self.at];
@@ -425,7 +445,7 @@ impl<'a> Tape<'a> {
         if u32::try_from(text.len()).is_err() {
             return Err(Fault { at: 0, message: "longer than 4 GiB".to_owned() });
         }
-        let nodes = Vec::with_capacity((text.len() / 8).clamp(8, 1024));
+        let nodes = Vec::with_capacity((text.len() / 4).clamp(8, 1024));
         let mut tape = Self { nodes, not_unicode: Vec::new(), open: NONE, most };
         let mut scanner = Scanner::new(text);
         scanner.value(&mut tape)?;

@@ -6,6 +6,7 @@ use super::json::{Scanner, Tape, Token};
 use super::limits::Limits;
 use super::number;
 use super::problem::{Problem, Severity};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -140,10 +141,9 @@ fn in_directory(directory: &Path) -> io::Result<(BTreeMap<String, PathBuf>, Vec<
     let (mut files, mut twice) = (BTreeMap::new(), Vec::new());
     for path in paths {
         let Some(name) = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned) else { continue };
-        if files.contains_key(&name) {
-            twice.push(name);
-        } else {
-            files.insert(name, path);
+        match files.entry(name) {
+            Entry::Vacant(first) => drop(first.insert(path)),
+            Entry::Occupied(first) => twice.push(first.key().clone()),
         }
     }
     Ok((files, twice))
