@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -207,7 +207,8 @@ impl Document {
                 return Err(DefinitionError::Malformed { file: document.name, line, column, message: fault.message });
             }
         };
-        let Parts { flags, evaluators, metadata, lists, notes, .. } = parts;
+        let Parts { flags, evaluators, metadata, lists, mut notes, .. } = parts;
+        notes.sort_by_key(|note| note.at);
         document.problems = notes
             .into_iter()
             .map(|note| document.problem(note.severity, note.at, note.flag, note.pointer, note.message))
@@ -230,7 +231,11 @@ impl Document {
         let failed = |error| DefinitionError::Io { path: path.to_owned(), error };
         let limit = limits.document_bytes;
         let file = File::open(path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        let length = metadata.len();
         if length > limit as u64 {
             return Err(DefinitionError::TooLong { file: name, bytes: length, limit });
         }
