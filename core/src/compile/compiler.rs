@@ -38,6 +38,8 @@ pub struct Compiler {
     lists: HashMap<PathBuf, KnownList>,
     /// Last good forms out of a snapshot from before, by flag key.
     restored: HashMap<String, Arc<Compiled>>,
+    /// How many times it has compiled.
+    round: u64,
 }
 
 /// What came of compiling.
@@ -148,6 +150,7 @@ impl Compiler {
     /// [`Error::Payload`] where the result would be larger than a snapshot can be, or has more flags than the limits allow. What is wrong
     /// with a flag is no error here but a [`Problem`].
     pub fn compile(&mut self, documents: &[Document], selector: &Selector) -> Result<Compilation, Error> {
+        self.round += 1;
         let mut problems = Vec::new();
         let mut broken = Vec::new();
         let mut entries = Vec::with_capacity(documents.iter().map(|document| document.flags().len()).sum());
@@ -186,7 +189,7 @@ impl Compiler {
         let memory = self.documents.entry(document.name().to_owned()).or_default();
         let unchanged = memory.surroundings == surroundings;
         memory.surroundings = surroundings;
-        let seen = memory.flags.values().next().map_or(0, |flag| flag.seen.wrapping_add(1));
+        let seen = self.round;
         let (evaluators, names) = (document.evaluators(&self.limits), labels.keys().cloned().collect::<ListNames>());
         let known: Vec<u64> = self.lists.values().map(|list| list.name).collect();
         for raw in document.flags() {

@@ -589,16 +589,21 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
     /// The value at a path that is known only now; `None` where there is none.
     fn lookup(&'e self, path: &Value<'e>, scope: Scope<'e>) -> Result<Option<Value<'e>>, Fault> {
         let path = self.text_of(path)?;
+        let segments = || path.split(|&byte| byte == b'.').filter(|segment| !segment.is_empty());
         if scope.is_none() {
-            match path {
-                b"targetingKey" => return Ok(self.whole.0.targeting_key()),
-                b"$flagd.flagKey" => return Ok(self.island.key().map(Value::Text)),
-                b"$flagd.timestamp" => return Ok(Some(Value::Int(unix_seconds()))),
-                _ => {}
+            let is = |names: &[&str]| segments().eq(names.iter().map(|name| name.as_bytes()));
+            if is(&["targetingKey"]) {
+                return Ok(self.whole.0.targeting_key());
+            }
+            if is(&["$flagd", "flagKey"]) {
+                return Ok(self.island.key().map(Value::Text));
+            }
+            if is(&["$flagd", "timestamp"]) {
+                return Ok(Some(Value::Int(unix_seconds())));
             }
         }
         let mut at = Some(scope.unwrap_or_else(|| self.whole()));
-        for segment in path.split(|&byte| byte == b'.').filter(|segment| !segment.is_empty()) {
+        for segment in segments() {
             at = at.and_then(|value| member(&value, segment));
         }
         Ok(at)
