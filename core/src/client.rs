@@ -380,10 +380,9 @@ impl Client {
         context: &A,
         default: bool,
     ) -> bool {
-        if let Some(answer) = cache.answer(self.number, self.reader.newest_version()) {
-            if let Some(value) = answer.constant() {
-                return value;
-            }
+        let known = cache.answer(self.number, self.reader.newest_version());
+        if let Some(value) = known.and_then(Answer::constant) {
+            return value;
         }
         self.read_cached(cache, key, Want::Bool, context, |value| match value {
             Some(FlagValue::Bool(value)) => value,

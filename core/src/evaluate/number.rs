@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn parse_float_takes_the_longest_prefix() {
         for (text, number) in [
-            ("3.14abc", 3.14),
+            ("3.25abc", 3.25),
             (" 1e5x", 1e5),
             ("1e", 1.0),
             ("0x10", 0.0),

@@ -29,6 +29,7 @@ impl Scratch {
     }
 
     /// Room for `len` values, all null; `None` where that is more than is left.
+    #[expect(clippy::mut_from_ref, reason = "an arena: each part is handed out once")]
     pub(crate) fn values<'s, 'v: 's>(&'s self, len: usize) -> Option<&'s mut [Value<'v>]> {
         const { assert!(mem::align_of::<Value<'_>>() <= 8) };
         let start = self.used.get().next_multiple_of(8);

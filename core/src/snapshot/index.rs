@@ -124,7 +124,6 @@ enum Crowded {
     TooFar,
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
 fn arrange<'k>(
     keys: impl Iterator<Item = (&'k [u8], Answer)>,
     seed: u64,

@@ -54,7 +54,7 @@ impl<'a> Set<'a> {
         let Some(mask) = self.words.word(self.start) else { return false };
         let hash = hash(bytes, kind);
         for probe in 0..MAX_PROBES {
-            let place = (hash as usize).wrapping_add(probe) & mask as usize;
+            let place = low(hash).wrapping_add(probe) & mask as usize;
             let Some([found, offset, len]) = self.words.words(self.start + 2 + 3 * place) else { return false };
             if found == tag(hash) && len & NUMBER == kind && self.words.bytes(offset, len & !NUMBER) == Some(bytes) {
                 return true;
@@ -76,7 +76,12 @@ fn hash(bytes: &[u8], kind: u32) -> u64 {
     xxh3_64_with_seed(bytes, u64::from(kind))
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the high half, which fits")]
+/// The low half: which place is an element's own. The same on every machine.
+#[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
+const fn low(hash: u64) -> usize {
+    hash as u32 as usize
+}
+
 const fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32 | 1
 }
@@ -128,7 +133,7 @@ pub(crate) fn build(members: &[Member<'_>], words: &mut Vec<u32>, mut text: impl
 fn arrange(keys: &[(Vec<u8>, u32)], size: usize) -> Option<Vec<Option<usize>>> {
     let mut places = vec![None; size];
     for (key, (bytes, kind)) in keys.iter().enumerate() {
-        let home = hash(bytes, *kind) as usize;
+        let home = low(hash(bytes, *kind));
         let free = (0..MAX_PROBES).map(|probe| home.wrapping_add(probe) & (size - 1));
         let place = free.into_iter().find(|&place| places.get(place) == Some(&None))?;
         *places.get_mut(place)? = Some(key);
