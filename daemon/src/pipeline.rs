@@ -1,0 +1,857 @@
+//! One flag set from documents to readers.
+//!
+//! ```text
+//! offer(documents)
+//!   frozen                    -> wait for unfreeze
+//!   compile (with overrides)  -> cannot: refused
+//!   guard: read back, ask     -> cannot: refused
+//!          blast radius       -> too much goes: held, until confirmed or other documents come
+//!   publish                   -> cannot: tried again later
+//!   keep                      -> cannot: said in the status, nothing else
+//! ```
+//!
+//! Whatever stops on the way, what was published stays so.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::http::StatusCode;
+use libflags::compile::{Compilation, CompiledList, Compiler};
+use libflags::definition::lists::{self, ListDeclaration};
+use libflags::definition::{Document, Format, Limits, Problem, Selector};
+use libflags::snapshot::{Snapshot, list_file};
+use libflags::store::{
+    Generation, Payload, PublishMeta, Publisher, PublisherOptions, Region, SegmentFile, StoreDir, WriterState,
+};
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::admin::{Command, Refusal};
+use crate::clock::{now_ns, unix_ms};
+use crate::config::{Config, GuardSettings, LimitSettings, SetConfig};
+use crate::guard::{self, Loss, Summary};
+use crate::keep::{Frozen, FrozenBy, Keep, KeepError, Kept, Operator, Override};
+use crate::metrics::Counters;
+use crate::overrides;
+use crate::source::{SourceReport, SourceSpec};
+use crate::status::{BrokenFlag, HeldChange, MOST_SHOWN, OverrideReport, SetState, SetStatus, Trouble};
+
+/// A document and where it came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Input {
+    pub(crate) source: SourceSpec,
+    pub(crate) path: PathBuf,
+    pub(crate) document: Arc<Document>,
+}
+
+/// Why a set cannot be started.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// Another flagsd has the store or the state directory.
+    AlreadyRunning(String),
+    /// The store cannot be written.
+    Store(libflags::Error),
+}
+
+/// One flag set from documents to readers.
+pub(crate) struct Pipeline {
+    set: SetConfig,
+    guard: GuardSettings,
+    limits: Limits,
+    max_age: Duration,
+    compiler: Compiler,
+    publisher: Publisher,
+    keep: Option<Keep>,
+    kept: Vec<Kept>,
+    /// Files whose text is in the state directory as it is in force.
+    saved: HashSet<(String, PathBuf, usize)>,
+    operator: Operator,
+    /// What the sources say.
+    offered: Vec<Input>,
+    /// What the published content was made from, where that is known.
+    applied: Option<Vec<Input>>,
+    served: Option<Served>,
+    confirmed_ns: u64,
+    problems: Vec<Problem>,
+    broken: Vec<BrokenFlag>,
+    override_errors: BTreeMap<String, String>,
+    refused: Option<Trouble>,
+    held: Option<HeldChange>,
+    publish_error: Option<Trouble>,
+    keep_error: Option<Trouble>,
+    changes_waiting: bool,
+    retry: Option<Retry>,
+    state: SetState,
+    counters: Counters,
+}
+
+/// What readers see.
+#[derive(Clone, Debug)]
+struct Served {
+    summary: Summary,
+    lists: BTreeSet<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Instant,
+    wait: Duration,
+    deliberate: bool,
+}
+
+/// Why documents did not become a generation.
+enum Stopped {
+    Refused(String),
+    Held(Box<HeldChange>),
+    NotPublished(String),
+}
+
+/// How long after a failed write the next one is tried, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+impl Pipeline {
+    /// Takes the store and, where nothing is published in it, publishes the last generation that is known. No source is
+    /// asked anything.
+    ///
+    /// # Errors
+    ///
+    /// Where another flagsd is at work, or the store cannot be written. Without a state directory it works, and warns.
+    pub(crate) fn start(config: &Config, set: &SetConfig) -> Result<Self, StartError> {
+        let (keep, keep_error) = open_keep(config, set)?;
+        let floor = Generation(keep.as_ref().map_or(0, Keep::newest));
+        let mut options = PublisherOptions::default();
+        options.generation_floor = floor;
+        let publisher = Publisher::open(&set.store, &options).map_err(|error| match error {
+            libflags::Error::Locked { .. } => StartError::AlreadyRunning(error.to_string()),
+            error => StartError::Store(error),
+        })?;
+        let limits = limits(&config.limits);
+        let mut pipeline = Self {
+            set: set.clone(),
+            guard: config.guard.clone(),
+            max_age: config.max_age,
+            compiler: Compiler::new(limits.clone()),
+            limits,
+            operator: keep.as_ref().map(Keep::operator).unwrap_or_default(),
+            confirmed_ns: publisher.record().upstream_confirmed_at_ns,
+            publisher,
+            keep,
+            kept: Vec::new(),
+            saved: HashSet::new(),
+            offered: Vec::new(),
+            applied: None,
+            served: None,
+            problems: Vec::new(),
+            broken: Vec::new(),
+            override_errors: BTreeMap::new(),
+            refused: None,
+            held: None,
+            publish_error: None,
+            keep_error,
+            changes_waiting: false,
+            retry: None,
+            state: SetState::Stale,
+            counters: Counters::default(),
+        };
+        pipeline.take_over();
+        if pipeline.served.is_none() {
+            pipeline.publish_last_known_good();
+        }
+        if let Some(keep) = &pipeline.keep {
+            keep.forget_other_sources(&set.sources);
+            pipeline.kept = keep.list();
+        }
+        pipeline.beat(false);
+        Ok(pipeline)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.set.name
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The generation that readers see; 0 before anything was published.
+    pub(crate) fn generation(&self) -> u64 {
+        self.publisher.record().generation.0
+    }
+
+    /// What was last in force of a source, from the state directory.
+    pub(crate) fn saved(&self, source: &SourceSpec) -> Vec<(PathBuf, Document)> {
+        let Some(keep) = &self.keep else { return Vec::new() };
+        let parse = |(path, text): (PathBuf, String)| {
+            let name = path.display().to_string();
+            let document = Document::parse(&name, text, Format::from_path(&path), &self.limits).ok()?;
+            Some((path, document))
+        };
+        keep.texts(source).into_iter().filter_map(parse).collect()
+    }
+
+    /// The files that `documents` have id lists in, and the directories such files are sought in.
+    pub(crate) fn list_files<'d>(&self, documents: impl Iterator<Item = &'d Arc<Document>>) -> BTreeSet<PathBuf> {
+        let mut files = BTreeSet::new();
+        for document in documents.filter(|document| !document.lists().is_empty()) {
+            let directory = Path::new(document.name()).parent().unwrap_or(Path::new("/"));
+            for declaration in document.lists() {
+                if let ListDeclaration::File { path, .. } | ListDeclaration::Directory { path } = declaration {
+                    files.insert(directory.join(path));
+                }
+            }
+            files.extend(lists::resolve(document, directory).0.into_iter().map(|list| list.path));
+        }
+        files
+    }
+
+    /// Takes what the sources say now.
+    pub(crate) fn offer(&mut self, inputs: Vec<Input>) {
+        self.offered = inputs;
+        self.advance(false);
+    }
+
+    /// When [`retry`](Self::retry) is due.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.retry.map(|retry| retry.at)
+    }
+
+    /// Tries again what failed, if that is due.
+    pub(crate) fn retry(&mut self) {
+        if let Some(retry) = self.retry
+            && retry.at <= Instant::now()
+        {
+            self.advance(retry.deliberate);
+        }
+    }
+
+    /// Tries again what failed, due or not.
+    pub(crate) fn retry_now(&mut self) {
+        if let Some(retry) = self.retry {
+            self.advance(retry.deliberate);
+        }
+    }
+
+    /// A sign of life for readers, who also learn how current this is; `sources_healthy` says whether every source could
+    /// be read and is offered as it is now.
+    pub(crate) fn beat(&mut self, sources_healthy: bool) {
+        let troubled = self.refused.is_some() || self.held.is_some() || self.publish_error.is_some();
+        if sources_healthy && !troubled && self.operator.frozen.is_none() && self.served.is_some() {
+            self.confirmed_ns = now_ns();
+            self.publisher.confirm(self.confirmed_ns);
+        }
+        self.publisher.heartbeat();
+        let age = Duration::from_nanos(now_ns().saturating_sub(self.confirmed_ns));
+        let state = match &self.operator.frozen {
+            Some(_) => SetState::Frozen,
+            None if self.confirmed_ns == 0 || (age > self.max_age && !self.max_age.is_zero()) => SetState::Stale,
+            None => SetState::Fresh,
+        };
+        if state != self.state && self.served.is_some() {
+            tracing::info!(set = self.set.name, "{} is now {}", self.set.name, state.as_str());
+        }
+        self.state = state;
+        self.publisher.set_state(match state {
+            SetState::Fresh => WriterState::Fresh,
+            SetState::Stale => WriterState::Stale,
+            SetState::Frozen => WriterState::Frozen,
+        });
+    }
+
+    /// The last thing a pipeline does: readers learn that nobody follows the sources any more.
+    pub(crate) fn stop(self) {
+        if self.state == SetState::Fresh {
+            self.publisher.set_state(WriterState::Stale);
+        }
+        tracing::info!(set = self.set.name, generation = self.generation(), "stopped");
+    }
+
+    /// Does what an operator says.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be done; nothing is then changed.
+    pub(crate) fn obey(&mut self, command: Command) -> Result<Value, Refusal> {
+        let text = format!("{command:?}");
+        let answer = match command {
+            Command::Rollback { generation } => self.roll_back(generation),
+            Command::Freeze => self.freeze(FrozenBy::Freeze),
+            Command::Unfreeze => self.unfreeze(),
+            Command::Confirm => self.confirm(),
+            Command::Override { key, value } => self.set_override(key, Some(value)),
+            Command::ClearOverride { key } => self.set_override(key, None),
+            Command::Ping | Command::Reload { .. } => Ok(Value::Null),
+        };
+        match &answer {
+            Ok(_) => tracing::info!(set = self.set.name, command = text, "an operator's command was obeyed"),
+            Err(refusal) => tracing::warn!(set = self.set.name, command = text, "refused: {}", refusal.detail),
+        }
+        answer
+    }
+
+    /// What there is to know, with what the sources report of themselves.
+    pub(crate) fn status(&self, sources: Vec<SourceReport>, looked: bool) -> SetStatus {
+        let record = self.publisher.record();
+        let ms = |ns: u64| (ns != 0).then_some(ns / 1_000_000);
+        let age = Duration::from_nanos(now_ns().saturating_sub(self.confirmed_ns));
+        let report = |(key, over): (&String, &Override)| OverrideReport {
+            key: key.clone(),
+            value: over.value.clone(),
+            since_ms: over.since_ms,
+            error: self.override_errors.get(key).cloned(),
+        };
+        SetStatus {
+            name: self.set.name.clone(),
+            store: self.set.store.clone(),
+            selector: Some(self.set.selector.to_string()).filter(|selector| !selector.is_empty()),
+            state: self.state,
+            generation: record.generation.0,
+            revision: record.revision,
+            flags: self.served.as_ref().map_or(0, |served| served.summary.len() as u64),
+            published_ms: ms(record.published_at_ns),
+            confirmed_ms: ms(self.confirmed_ns),
+            age_seconds: (self.confirmed_ns != 0).then_some(age.as_secs_f64()),
+            max_age_seconds: self.max_age.as_secs_f64(),
+            sources,
+            problems: self
+                .problems
+                .iter()
+                .take(MOST_SHOWN)
+                .filter_map(|problem| serde_json::to_value(problem).ok())
+                .collect(),
+            problem_count: self.problems.len(),
+            broken: self.broken.iter().take(MOST_SHOWN).cloned().collect(),
+            broken_count: self.broken.len(),
+            refused: self.refused.clone(),
+            held: self.held.clone(),
+            publish_error: self.publish_error.clone(),
+            keep_error: self.keep_error.clone(),
+            frozen: self.operator.frozen.clone(),
+            changes_waiting: self.changes_waiting,
+            overrides: self.operator.overrides.iter().map(report).collect(),
+            kept: self.kept.clone(),
+            counters: self.counters.clone(),
+            ready: looked && self.served.is_some(),
+        }
+    }
+
+    /// Publishes what the sources say, unless it is frozen.
+    fn advance(&mut self, deliberate: bool) {
+        if self.operator.frozen.is_some() {
+            let same = |applied: &Vec<Input>| same_documents(applied, &self.offered);
+            self.changes_waiting = !self.applied.as_ref().is_some_and(same);
+            return;
+        }
+        self.changes_waiting = false;
+        // Why it stopped is in the status.
+        let _ = self.put(self.offered.clone(), deliberate);
+    }
+
+    /// Makes a generation of `inputs`, and remembers what stopped it, if something did.
+    fn put(&mut self, inputs: Vec<Input>, deliberate: bool) -> Result<(), Stopped> {
+        let outcome = self.try_put(inputs, deliberate);
+        let set = self.set.name.as_str();
+        let now = unix_ms(SystemTime::now());
+        let (mut refused, mut held, mut publish_error) = (None, None, None);
+        match &outcome {
+            Ok(()) => {}
+            Err(Stopped::Refused(reason)) => {
+                let known = self.refused.take().filter(|known| known.reason == *reason);
+                if known.is_none() {
+                    self.counters.refused += 1;
+                    tracing::error!(set, "refused: {reason}; what was published stays");
+                }
+                refused = Some(known.unwrap_or_else(|| Trouble { reason: reason.clone(), since_ms: now }));
+            }
+            Err(Stopped::Held(change)) => {
+                let same = |known: &HeldChange| known.reason == change.reason && known.removed == change.removed;
+                let known = self.held.take().filter(same);
+                if known.is_none() {
+                    self.counters.held += 1;
+                    tracing::error!(set, "held: {}; what was published stays", change.reason);
+                }
+                held = Some(known.unwrap_or_else(|| HeldChange::clone(change)));
+            }
+            Err(Stopped::NotPublished(reason)) => {
+                self.counters.publish_failures += 1;
+                let wait = self.retry.map_or(RETRY.0, |retry| (retry.wait * 2).min(RETRY.1));
+                tracing::error!(set, "cannot publish: {reason}; what was published stays; next try in {wait:?}");
+                let since_ms = self.publish_error.as_ref().map_or(now, |known| known.since_ms);
+                publish_error = Some(Trouble { reason: reason.clone(), since_ms });
+                self.retry = Some(Retry { at: Instant::now() + wait, wait, deliberate });
+            }
+        }
+        if publish_error.is_none() {
+            self.retry = None;
+        }
+        (self.refused, self.held, self.publish_error) = (refused, held, publish_error);
+        outcome
+    }
+
+    fn try_put(&mut self, inputs: Vec<Input>, deliberate: bool) -> Result<(), Stopped> {
+        if inputs.is_empty() {
+            return Err(Stopped::Refused("no source could ever be read".to_owned()));
+        }
+        let started = Instant::now();
+        let compiled = self.compile(&inputs)?;
+        self.counters.compile.observe(started.elapsed());
+        self.problems = compiled.problems;
+        self.broken = compiled
+            .broken
+            .into_iter()
+            .map(|flag| BrokenFlag { key: flag.key, served: if flag.last_good { "last-good" } else { "parse-error" } })
+            .collect();
+        let payload = compiled.snapshot;
+        if self.served.is_some() && xxh3_64(&payload) == self.publisher.record().segment_checksum {
+            self.settle(inputs);
+            return Ok(());
+        }
+        let snapshot = self.read_back(&payload)?;
+        let served = Served::of(&snapshot);
+        if let Some(before) = &self.served
+            && !deliberate
+            && let Some(loss) = before.summary.loss(&served.summary, &self.guard)
+        {
+            let held = self.hold(&loss, &snapshot);
+            // The compiler forgot the flags that would go, and with them their last good forms.
+            self.restore_compiler();
+            return Err(Stopped::Held(Box::new(held)));
+        }
+        drop(snapshot);
+        self.confirmed_ns = now_ns();
+        self.publish(&payload, served).map_err(Stopped::NotPublished)?;
+        self.settle(inputs);
+        Ok(())
+    }
+
+    /// Compiles `inputs` with the overrides on top, and puts the id lists into the store, where nothing refers to them yet.
+    fn compile(&mut self, inputs: &[Input]) -> Result<Compilation, Stopped> {
+        let documents: Vec<&Document> = inputs.iter().map(|input| &*input.document).collect();
+        let mut on_top = Vec::new();
+        self.override_errors.clear();
+        for (key, over) in &self.operator.overrides {
+            match overrides::document(documents.iter().copied(), key, &over.value, &self.limits) {
+                Ok(document) => on_top.push(document),
+                Err(error) => {
+                    self.override_errors.insert(key.clone(), error);
+                }
+            }
+        }
+        // Overrides have names of their own, so a selector by source must choose before they come in.
+        let mut selector = self.set.selector.clone();
+        let mut all = documents;
+        if let Selector::Source(_) = selector {
+            all.retain(|document| selector.matches(None, document.name()));
+            selector = Selector::All;
+        }
+        all.extend(&on_top);
+        for attempt in 0.. {
+            let compilation = self.compiler.compile(&all, &selector);
+            let compilation = compilation.map_err(|error| Stopped::Refused(error.to_string()))?;
+            if self.place_lists(&compilation.lists).map_err(Stopped::NotPublished)? {
+                return Ok(compilation);
+            }
+            if attempt > 0 {
+                break;
+            }
+        }
+        Err(Stopped::NotPublished("an id list is missing from the store".to_owned()))
+    }
+
+    /// Puts id lists beside the segments. The compiler hands out each only once: where one has gone since, all are
+    /// to be compiled anew, and this is false.
+    fn place_lists(&mut self, lists: &[CompiledList]) -> Result<bool, String> {
+        for list in lists {
+            let name = format!("{:016x}", list.name);
+            let placed = match &list.built {
+                Some(built) => self.publisher.publish_list(&name, |file| built.write_to(file)).map(drop),
+                None if self.publisher.path().join(list_file(list.name)).exists() => Ok(()),
+                None => {
+                    self.compiler.forget_lists();
+                    return Ok(false);
+                }
+            };
+            placed.map_err(|error| {
+                self.compiler.forget_lists();
+                error.to_string()
+            })?;
+        }
+        Ok(true)
+    }
+
+    /// Opens a payload as a reader would.
+    fn read_back(&self, payload: &[u8]) -> Result<Snapshot, Stopped> {
+        open(&self.set.store, Region::copy_of(payload))
+            .map_err(|error| Stopped::Refused(format!("the compiled snapshot cannot be read back: {error}")))
+    }
+
+    fn hold(&self, loss: &Loss, snapshot: &Snapshot) -> HeldChange {
+        let (mut removed, mut disabled) = match self.current_snapshot() {
+            Some(before) => guard::names(&before, snapshot),
+            None => Default::default(),
+        };
+        removed.truncate(MOST_SHOWN);
+        disabled.truncate(MOST_SHOWN);
+        HeldChange {
+            reason: loss.to_string(),
+            since_ms: unix_ms(SystemTime::now()),
+            flags_before: loss.before,
+            flags_after: loss.after,
+            removed_count: loss.removed,
+            disabled_count: loss.disabled,
+            removed,
+            disabled,
+        }
+    }
+
+    fn publish(&mut self, payload: &[u8], served: Served) -> Result<(), String> {
+        let meta = PublishMeta {
+            revision: 0,
+            upstream_confirmed_at_ns: self.confirmed_ns,
+            max_age_ns: u64::try_from(self.max_age.as_nanos()).unwrap_or(u64::MAX),
+        };
+        let started = Instant::now();
+        let generation = self.publisher.publish(payload, &meta).map_err(|error| error.to_string())?;
+        self.counters.publish.observe(started.elapsed());
+        self.counters.published += 1;
+        let flags = served.summary.len();
+        let (set, broken) = (self.set.name.as_str(), self.broken.len());
+        tracing::info!(set, generation = generation.0, flags, broken, bytes = payload.len(), "published");
+        let before = self.served.replace(served);
+        self.keep_generation(generation.0, payload, &meta);
+        self.sweep_lists(before.as_ref());
+        Ok(())
+    }
+
+    fn keep_generation(&mut self, generation: u64, payload: &[u8], meta: &PublishMeta) {
+        let Some(keep) = &self.keep else { return };
+        let lists = self.served.as_ref().map(|served| served.lists.clone()).unwrap_or_default();
+        let saved = keep
+            .save_lists(generation, &lists, self.publisher.path())
+            .map_err(|error| format!("id lists cannot be kept: {error}"))
+            .and_then(|()| keep.save(generation, payload, meta).map_err(|error| error.to_string()));
+        self.kept = keep.list();
+        self.note_keep(saved);
+    }
+
+    /// Forgets id lists that nothing published, now or just before, refers to.
+    fn sweep_lists(&mut self, before: Option<&Served>) {
+        let live = self.served.iter().chain(before).flat_map(|served| &served.lists);
+        let names: BTreeSet<String> = live.map(|list| format!("{list:016x}")).collect();
+        if let Err(error) = self.publisher.retain_lists(&names) {
+            tracing::warn!(set = self.set.name, %error, "old id lists cannot be removed");
+        }
+    }
+
+    /// `inputs` are what is published: their texts stand in for sources that cannot be read at the next start.
+    fn settle(&mut self, inputs: Vec<Input>) {
+        if let Some(keep) = &self.keep {
+            let mut saved = Ok(());
+            let mut now = HashSet::new();
+            for input in &inputs {
+                // Its address is the document's identity as long as `applied` holds it.
+                let known = (input.source.to_string(), input.path.clone(), Arc::as_ptr(&input.document).addr());
+                if !self.saved.contains(&known) {
+                    let result = keep.save_text(&input.source, &input.path, input.document.text());
+                    saved = saved.and(result.map_err(|error| error.to_string()));
+                }
+                now.insert(known);
+            }
+            for input in self.applied.iter().flatten() {
+                if !inputs.iter().any(|other| other.source == input.source && other.path == input.path) {
+                    keep.forget_text(&input.source, &input.path);
+                }
+            }
+            self.saved = now;
+            self.note_keep(saved);
+        }
+        self.applied = Some(inputs);
+    }
+
+    /// What is in the store already goes on: readers notice nothing of a restart.
+    fn take_over(&mut self) {
+        let generation = self.generation();
+        if generation == 0 {
+            return;
+        }
+        match self.current_snapshot() {
+            Some(snapshot) => {
+                tracing::info!(
+                    set = self.set.name,
+                    generation,
+                    flags = snapshot.len(),
+                    "goes on with what is published"
+                );
+                self.served = Some(Served::of(&snapshot));
+                self.compiler.restore(&snapshot);
+            }
+            None => tracing::warn!(set = self.set.name, generation, "what was published cannot be read"),
+        }
+    }
+
+    fn publish_last_known_good(&mut self) {
+        let Some(keep) = &self.keep else { return };
+        for kept in keep.list() {
+            match self.open_kept(kept.generation) {
+                Ok((segment, snapshot)) => {
+                    self.confirmed_ns = segment.header.upstream_confirmed_at_ns;
+                    self.compiler.restore(&snapshot);
+                    let served = Served::of(&snapshot);
+                    tracing::info!(set = self.set.name, from = kept.generation, "publishes last-known-good");
+                    if let Err(reason) = self.publish(&segment.payload, served) {
+                        tracing::error!(set = self.set.name, "last-known-good cannot be published: {reason}");
+                    }
+                    return;
+                }
+                Err(error) => tracing::warn!(set = self.set.name, generation = kept.generation, "passed over: {error}"),
+            }
+        }
+    }
+
+    /// A kept generation, with its id lists put back beside the store's segments.
+    fn open_kept(&mut self, generation: u64) -> Result<(SegmentFile, Snapshot), String> {
+        let keep = self.keep.as_ref().ok_or("there is no state directory")?;
+        let segment = keep.load(generation).map_err(|error| error.to_string())?;
+        for (list, path) in keep.lists(generation) {
+            let put = self.publisher.publish_list(&format!("{list:016x}"), |file| {
+                std::io::copy(&mut std::fs::File::open(&path)?, file).map(drop)
+            });
+            put.map_err(|error| error.to_string())?;
+        }
+        let snapshot = open(&self.set.store, segment.payload.clone()).map_err(|error| error.to_string())?;
+        Ok((segment, snapshot))
+    }
+
+    /// What is published, read anew: it is not kept in memory.
+    fn current_snapshot(&self) -> Option<Snapshot> {
+        let path = self.publisher.path().join(format!("segment-{}", self.generation()));
+        let segment = SegmentFile::read(&path).ok()?;
+        open(&self.set.store, segment.payload).ok()
+    }
+
+    fn restore_compiler(&mut self) {
+        if let Some(snapshot) = self.current_snapshot() {
+            self.compiler.restore(&snapshot);
+        }
+    }
+
+    fn roll_back(&mut self, generation: Option<u64>) -> Result<Value, Refusal> {
+        let conflict = |detail: String| Refusal::new(StatusCode::CONFLICT, detail);
+        let Some(keep) = &self.keep else {
+            return Err(conflict("there is no state directory, so no generation is kept".to_owned()));
+        };
+        let published = self.publisher.record().segment_checksum;
+        let differs = |kept: &&Kept| keep.load(kept.generation).is_ok_and(|s| s.header.payload_checksum != published);
+        let target = match generation {
+            Some(generation) if self.kept.iter().any(|kept| kept.generation == generation) => generation,
+            Some(generation) => {
+                let kept: Vec<String> = self.kept.iter().map(|kept| kept.generation.to_string()).collect();
+                let detail = format!("generation {generation} is not kept; there is {}", kept.join(", "));
+                return Err(Refusal::new(StatusCode::NOT_FOUND, detail));
+            }
+            None => {
+                let before = self.kept.iter().filter(|kept| kept.generation < self.generation()).find(differs);
+                before.ok_or_else(|| conflict("no generation before this one is kept".to_owned()))?.generation
+            }
+        };
+        let (segment, snapshot) = self.open_kept(target).map_err(&conflict)?;
+        let served = Served::of(&snapshot);
+        let unavailable = |detail: String| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+        self.confirmed_ns = segment.header.upstream_confirmed_at_ns;
+        self.publish(&segment.payload, served).map_err(unavailable)?;
+        self.compiler.restore(&snapshot);
+        self.applied = None;
+        (self.refused, self.held, self.publish_error, self.retry) = (None, None, None, None);
+        self.operator.frozen = None;
+        self.freeze(FrozenBy::Rollback)?;
+        self.changes_waiting = true;
+        Ok(json!({"generation": self.generation(), "content_of": target, "frozen": true}))
+    }
+
+    fn freeze(&mut self, by: FrozenBy) -> Result<Value, Refusal> {
+        if self.operator.frozen.is_none() {
+            self.operator.frozen = Some(Frozen { since_ms: unix_ms(SystemTime::now()), by });
+            (self.held, self.refused, self.publish_error, self.retry) = (None, None, None, None);
+            self.save_operator();
+            self.advance(false);
+            self.beat(false);
+        }
+        Ok(json!({"generation": self.generation(), "frozen": true}))
+    }
+
+    fn unfreeze(&mut self) -> Result<Value, Refusal> {
+        if self.operator.frozen.take().is_some() {
+            self.save_operator();
+            self.advance(false);
+        }
+        Ok(json!({"generation": self.generation(), "frozen": false, "held": self.held, "refused": self.refused}))
+    }
+
+    fn confirm(&mut self) -> Result<Value, Refusal> {
+        if self.held.is_none() {
+            return Err(Refusal::new(StatusCode::CONFLICT, "no change is held"));
+        }
+        self.put(self.offered.clone(), true).map_err(Refusal::from)?;
+        Ok(json!({"generation": self.generation()}))
+    }
+
+    /// Gives a flag a local value, or takes it away, at once.
+    fn set_override(&mut self, key: String, value: Option<Value>) -> Result<Value, Refusal> {
+        let basis = self.basis()?;
+        let before = self.operator.clone();
+        match value {
+            Some(value) => {
+                let documents = basis.iter().map(|input| &*input.document);
+                if let Err(error) = overrides::document(documents, &key, &value, &self.limits) {
+                    return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error));
+                }
+                let over = Override { value, since_ms: unix_ms(SystemTime::now()) };
+                self.operator.overrides.insert(key, over);
+            }
+            None => {
+                if self.operator.overrides.remove(&key).is_none() {
+                    return Err(Refusal::new(StatusCode::NOT_FOUND, format!("flag `{key}` is not overridden")));
+                }
+            }
+        }
+        let held = self.held.is_some() || self.refused.is_some();
+        if let Err(stopped) = self.put(basis, true) {
+            self.operator = before;
+            return Err(stopped.into());
+        }
+        self.save_operator();
+        if held {
+            // What waits is looked at again, and waits further.
+            self.advance(false);
+        }
+        Ok(json!({"generation": self.generation()}))
+    }
+
+    /// What an override is put on top of: what the sources say, or where that is not in force what is.
+    fn basis(&self) -> Result<Vec<Input>, Refusal> {
+        if self.operator.frozen.is_none() && self.held.is_none() && self.refused.is_none() {
+            return Ok(self.offered.clone());
+        }
+        if let Some(applied) = &self.applied {
+            return Ok(applied.clone());
+        }
+        let rolled_back = self.operator.frozen.as_ref().is_some_and(|frozen| frozen.by == FrozenBy::Rollback);
+        let saved = |source: &SourceSpec| {
+            let input = |(path, document)| Input { source: source.clone(), path, document: Arc::new(document) };
+            self.saved(source).into_iter().map(input).collect::<Vec<_>>()
+        };
+        let saved: Vec<Input> = self.set.sources.iter().flat_map(saved).collect();
+        if rolled_back || saved.is_empty() {
+            let detail =
+                "the definitions that are in force are not known any more: unfreeze, or confirm the held change, first";
+            return Err(Refusal::new(StatusCode::CONFLICT, detail));
+        }
+        Ok(saved)
+    }
+
+    fn save_operator(&mut self) {
+        if let Some(keep) = &self.keep {
+            let saved = keep.save_operator(&self.operator).map_err(|error| error.to_string());
+            self.note_keep(saved);
+        }
+    }
+
+    fn note_keep(&mut self, saved: Result<(), String>) {
+        match saved {
+            Ok(()) => self.keep_error = None,
+            Err(reason) => {
+                if self.keep_error.is_none() {
+                    tracing::error!(set = self.set.name, "this would not survive a reboot: {reason}");
+                }
+                let since_ms =
+                    self.keep_error.as_ref().map_or_else(|| unix_ms(SystemTime::now()), |known| known.since_ms);
+                self.keep_error = Some(Trouble { reason, since_ms });
+            }
+        }
+    }
+}
+
+impl Served {
+    fn of(snapshot: &Snapshot) -> Self {
+        Self { summary: Summary::of(snapshot), lists: snapshot.lists().map(|(name, ..)| name).collect() }
+    }
+}
+
+fn open(store: &Path, payload: Region) -> Result<Snapshot, libflags::Error> {
+    Snapshot::open(payload, &StoreDir::open(store)?, None)
+}
+
+fn open_keep(config: &Config, set: &SetConfig) -> Result<(Option<Keep>, Option<Trouble>), StartError> {
+    let trouble = |reason: String| {
+        tracing::warn!(set = set.name, "nothing will survive a reboot: {reason}");
+        Ok((None, Some(Trouble { reason, since_ms: unix_ms(SystemTime::now()) })))
+    };
+    let Some(state_dir) = &config.state_dir else {
+        return trouble("no state directory can be written; name one with --state-dir".to_owned());
+    };
+    match Keep::open(state_dir, &set.name, config.generations) {
+        Ok(keep) => Ok((Some(keep), None)),
+        Err(KeepError::Locked(path)) => {
+            let message = format!("another flagsd has the state directory {}", path.display());
+            Err(StartError::AlreadyRunning(message))
+        }
+        Err(KeepError::Io(path, error)) => trouble(format!("{} cannot be written: {error}", path.display())),
+    }
+}
+
+fn limits(settings: &LimitSettings) -> Limits {
+    let mut limits = Limits::default();
+    let pairs = [
+        (&mut limits.flags, settings.flags),
+        (&mut limits.document_bytes, settings.document_bytes),
+        (&mut limits.key_bytes, settings.key_bytes),
+        (&mut limits.variants, settings.variants),
+        (&mut limits.rule_depth, settings.rule_depth),
+        (&mut limits.rule_nodes, settings.rule_nodes),
+        (&mut limits.list_ids, settings.list_ids),
+    ];
+    for (limit, setting) in pairs {
+        *limit = setting.unwrap_or(*limit);
+    }
+    limits
+}
+
+fn same_documents(one: &[Input], other: &[Input]) -> bool {
+    let same = |(one, other): (&Input, &Input)| {
+        one.path == other.path
+            && (Arc::ptr_eq(&one.document, &other.document) || one.document.text() == other.document.text())
+    };
+    one.len() == other.len() && one.iter().zip(other).all(same)
+}
+
+impl From<Stopped> for Refusal {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Refused(reason) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, reason),
+            Stopped::Held(held) => Self::new(StatusCode::CONFLICT, held.reason),
+            Stopped::NotPublished(reason) => Self::new(StatusCode::SERVICE_UNAVAILABLE, reason),
+        }
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("set", &self.set.name)
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyRunning(what) => write!(f, "{what}: flagsd is running already"),
+            Self::Store(error) => write!(f, "the store cannot be used: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,47 @@
+//! What a user writes to name a source.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// What a user names: `file:PATH` or `dir:PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SourceSpec {
+    /// One definition file.
+    File(PathBuf),
+    /// Every JSON and YAML file in a directory, in the order of their names.
+    Dir(PathBuf),
+}
+
+impl FromStr for SourceSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const LATER: &[&str] =
+            &["http", "https", "grpc", "grpcs", "control+http", "control+https", "s3", "gs", "azblob"];
+        let (scheme, rest) = text
+            .split_once(':')
+            .ok_or_else(|| format!("source `{text}`: expected file:PATH or dir:PATH, as in file:{text}"))?;
+        let path = |rest: &str| match rest {
+            "" => Err(format!("source `{text}`: the path is empty")),
+            rest => std::path::absolute(rest).map_err(|error| format!("source `{text}`: {error}")),
+        };
+        match scheme {
+            "file" => Ok(Self::File(path(rest)?)),
+            "dir" => Ok(Self::Dir(path(rest)?)),
+            scheme if LATER.contains(&scheme) => {
+                Err(format!("source `{text}`: {scheme} is not supported by this version"))
+            }
+            _ => Err(format!("source `{text}`: expected file:PATH or dir:PATH")),
+        }
+    }
+}
+
+impl fmt::Display for SourceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Dir(path) => write!(f, "dir:{}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Real flagsd processes, each with a store and state of its own, seen through a client as a user's program would.
+
+mod configuration;
+mod crash;
+mod disk;
+mod files;
+mod guard;
+mod harness;
+mod operator;
+mod process;
