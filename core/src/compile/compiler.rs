@@ -1,6 +1,7 @@
 //! Documents in, snapshot out; what has not changed is not compiled again, and what broke keeps its last good form.
 
 use std::{
+    borrow::Borrow,
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
@@ -149,13 +150,14 @@ impl Compiler {
     ///
     /// [`Error::Payload`] where the result would be larger than a snapshot can be, or has more flags than the limits allow. What is wrong
     /// with a flag is no error here but a [`Problem`].
-    pub fn compile(&mut self, documents: &[Document], selector: &Selector) -> Result<Compilation, Error> {
+    pub fn compile<D: Borrow<Document>>(&mut self, documents: &[D], selector: &Selector) -> Result<Compilation, Error> {
+        let documents: Vec<&Document> = documents.iter().map(Borrow::borrow).collect();
         self.round += 1;
         let mut problems = Vec::new();
         let mut broken = Vec::new();
         let mut entries = Vec::with_capacity(documents.iter().map(|document| document.flags().len()).sum());
         let mut used = Vec::new();
-        for (number, document) in documents.iter().enumerate() {
+        for (number, &document) in documents.iter().enumerate() {
             problems.extend_from_slice(document.problems());
             let labels = self.load_lists(document, &mut problems, &mut used);
             let first = entries.len();
@@ -171,7 +173,7 @@ impl Compiler {
             return Err(Error::Payload(format!("{} flags, at most {} are allowed", entries.len(), self.limits.flags)));
         }
         let lists = self.lists_of(&entries, used);
-        let snapshot = assemble(documents, &entries, &lists)?;
+        let snapshot = assemble(&documents, &entries, &lists)?;
         Ok(Compilation { snapshot, flags: entries.len(), problems, broken, lists })
     }
 
@@ -360,7 +362,7 @@ fn keep_last(entries: &mut Vec<Entry<'_>>) {
 }
 
 /// Puts the parts together.
-fn assemble(documents: &[Document], entries: &[Entry<'_>], lists: &[CompiledList]) -> Result<AlignedVec, Error> {
+fn assemble(documents: &[&Document], entries: &[Entry<'_>], lists: &[CompiledList]) -> Result<AlignedVec, Error> {
     let mut arena = Vec::with_capacity(entries.iter().map(|entry| entry.compiled.island.len()).sum());
     // Every flag set's metadata once, ahead of the flags that point at it.
     let mut sets = Vec::new();
