@@ -34,25 +34,24 @@ impl<'a> RawText<'a> {
 }
 
 /// How many bytes at the front of `bytes` are [`PLAIN`]: eight at a time.
-#[inline]
+#[inline(always)]
 fn plain_length(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
-    let mut length = 0;
-    for eight in bytes.chunks_exact(8) {
-        let eight =
-            u64::from_le_bytes([eight[0], eight[1], eight[2], eight[3], eight[4], eight[5], eight[6], eight[7]]);
-        // The top bit of each byte that is less than n, for n up to 128; above the lowest such byte, a borrow may set
-        // others wrongly, but only the lowest is looked at.
-        let below = |bytes: u64, n: u64| bytes.wrapping_sub(ONES * n) & !bytes & (ONES << 7);
-        let quote = below(eight ^ (ONES * b'"' as u64), 1);
-        let backslash = below(eight ^ (ONES * b'\\' as u64), 1);
-        let special = below(eight, 0x20) | quote | backslash;
+    // The top bit of each byte that is less than n, for n up to 128; above the lowest such byte, a borrow may set
+    // others wrongly, but only the lowest is looked at.
+    let below = |bytes: u64, n: u64| bytes.wrapping_sub(ONES * n) & !bytes & (ONES << 7);
+    let mut rest = bytes;
+    while let Some((eight, after)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*eight);
+        let quote = below(word ^ (ONES * b'"' as u64), 1);
+        let backslash = below(word ^ (ONES * b'\\' as u64), 1);
+        let special = below(word, 0x20) | quote | backslash;
         if special != 0 {
-            return length + special.trailing_zeros() as usize / 8;
+            return bytes.len() - rest.len() + special.trailing_zeros() as usize / 8;
         }
-        length += 8;
+        rest = after;
     }
-    length + bytes[length..].iter().take_while(|byte| PLAIN[usize::from(**byte)]).count()
+    bytes.len() - rest.len() + rest.iter().take_while(|byte| PLAIN[usize::from(**byte)]).count()
 }
 
 /// Takes what [`Scanner::value`] reads.
@@ -292,7 +291,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Text; the opening quote is the next byte.
-    #[inline]
+    #[inline(always)]
     fn text(&mut self) -> Result<RawText<'a>, Fault> {
         let bytes = self.text.as_bytes();
         self.at += 1;

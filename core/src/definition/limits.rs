@@ -12,7 +12,7 @@ pub struct Limits {
     pub key_bytes: usize,
     /// Variants of one flag. Default: 256.
     pub variants: usize,
-    /// How deep rules, and values of object variants, may nest. Default: 64.
+    /// How deep rules, and values of object variants, may nest. Default: 64; for rules never more than 512.
     pub rule_depth: usize,
     /// Values and operators in one flag's targeting, every `$ref` replaced by what it stands for. Default: 10 000.
     ///

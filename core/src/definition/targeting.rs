@@ -7,6 +7,7 @@ use super::check::{Checker, Spot, one_of};
 use super::json::Token;
 use super::number;
 use crate::compile::rule::{Operator, Rule};
+use std::borrow::Cow;
 
 /// What is made of a rule's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -436,11 +437,12 @@ impl<'c> Checker<'c> {
 
     /// Warns where a literal that is the rule's result names no variant.
     fn check_result(&mut self, rule: &Rule, spot: Spot) {
-        let name = match rule {
+        let name: Cow<'_, str> = match rule {
             Rule::Null | Rule::Call(..) => return,
-            Rule::Bool(value) => value.to_string(),
-            Rule::Number(value) => number::to_text(*value),
-            Rule::Text(text) => text.clone(),
+            Rule::Bool(true) => "true".into(),
+            Rule::Bool(false) => "false".into(),
+            Rule::Number(value) => number::to_text(*value).into(),
+            Rule::Text(text) => text.as_str().into(),
             Rule::List(_) | Rule::Object(_) => {
                 let (found, names) = (self.kind(spot), self.variant_names());
                 self.warn(spot, format!("{found} as result names no variant; expected {names}"));
