@@ -33,7 +33,7 @@
 //! Sources: Linux `seqcount_latch_t`; H.-J. Boehm, "Can seqlocks get along with programming language memory models?",
 //! MSPC 2012.
 
-use crate::atomic::{AtomicU64, Ordering, fence, ordering};
+use crate::atomic::{AtomicU64, Ordering, fence, mutant, ordering};
 
 /// The counter and the two records, wherever they lie (a mapped control page, or a model's memory).
 pub(crate) struct Latch<'a, const WORDS: usize> {
@@ -52,7 +52,7 @@ impl<const WORDS: usize> Latch<'_, WORDS> {
             // ORDERING: Relaxed; the fence below and the second load of `version` tell whether the copy is whole.
             *word = shared.load(Ordering::Relaxed);
         }
-        if !cfg!(flags_mutant = "latch_reader_fence") {
+        if !mutant!("latch_reader_fence") {
             // ORDERING: R1; pairs with the fence in latch::write; a word of a later write makes that write's version visible.
             fence(Ordering::Acquire);
         }
@@ -72,7 +72,7 @@ impl<const WORDS: usize> Latch<'_, WORDS> {
     pub(crate) fn write(&self, words: &[u64; WORDS]) -> u64 {
         // ORDERING: Relaxed; only this thread, or one that handed it the lock file, stores to it.
         let version = self.version.load(Ordering::Relaxed).wrapping_add(1);
-        if !cfg!(flags_mutant = "latch_writer_fence") {
+        if !mutant!("latch_writer_fence") {
             // ORDERING: W0; pairs with the fence in latch::try_read; whoever sees a word stored below sees that the version
             // had already left the record it belongs to.
             fence(Ordering::Release);
