@@ -406,11 +406,12 @@ fn take_lock(directory: &Path) -> Result<File, Error> {
 }
 
 fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
-    match DirBuilder::new().mode(mode).recursive(true).create(path) {
-        Ok(()) => Ok(()),
-        Err(_) if path.is_dir() => Ok(()),
-        Err(error) => Err(error),
+    if path.is_dir() {
+        return Ok(());
     }
+    DirBuilder::new().mode(mode).recursive(true).create(path)?;
+    // Whatever the umask is: other users' processes read here.
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 fn names(directory: &Path) -> Result<Vec<String>, Error> {

@@ -600,6 +600,10 @@ impl<P: Payload> Held<'_, P> {
     /// Makes current what the control page says is. An error leaves what was, and is not tried again before the version
     /// moves or (if it may pass) the next look.
     fn follow(&mut self, trigger: Trigger) -> Result<(), Error> {
+        if self.state.directory.is_none() {
+            // The lock was an orphan's: what it knew stayed behind.
+            self.follow_move()?;
+        }
         let mut missing = 0;
         loop {
             let page = self.reader.window.page();

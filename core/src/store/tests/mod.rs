@@ -1,4 +1,4 @@
-//! The store as a whole: readers and publishers in one process. Those with several processes are in `tests/store_*.rs`.
+//! The store as a whole: readers and publishers in one process. Those that need processes of their own are in `processes`.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
+
+mod processes;
 
 use super::*;
 use crate::{Error, State};
