@@ -39,6 +39,9 @@ pub struct Compiler {
     lists: HashMap<PathBuf, KnownList>,
     /// Last good forms out of a snapshot from before, by flag key.
     restored: HashMap<String, Arc<Compiled>>,
+    /// The id lists that the snapshot from before names, by their content's: label and number of ids. Last good forms
+    /// may refer to them when their files are gone.
+    named: HashMap<u64, (String, u64)>,
     /// How many times it has compiled.
     round: u64,
 }
@@ -135,6 +138,7 @@ impl Compiler {
     pub fn restore(&mut self, snapshot: &Snapshot) {
         let sets: Vec<Arc<SharedSet>> = snapshot.shared_sets().map(Arc::new).collect();
         let lists: Vec<u64> = snapshot.lists().map(|(name, _, _)| name).collect();
+        self.named.extend(snapshot.lists().map(|(name, label, ids)| (name, (label.to_owned(), ids))));
         for flag in snapshot.flags().filter(|flag| !flag.broken()) {
             let what = snapshot.find(flag.key.as_bytes()).map_or(index::OTHER, Answer::what);
             let island = flag.compiled().to_vec();
@@ -193,7 +197,7 @@ impl Compiler {
         memory.surroundings = surroundings;
         let seen = self.round;
         let (evaluators, names) = (document.evaluators(&self.limits), labels.keys().cloned().collect::<ListNames>());
-        let known: Vec<u64> = self.lists.values().map(|list| list.name).collect();
+        let known: Vec<u64> = self.lists.values().map(|list| list.name).chain(self.named.keys().copied()).collect();
         for raw in document.flags() {
             let text = xxh3_64(raw.json().as_bytes());
             if let Some(flag) = memory.flags.get_mut(raw.key()) {
@@ -296,7 +300,15 @@ impl Compiler {
                 lists.push(CompiledList { name: known.name, label, ids: known.ids, built: known.built.take() });
             }
         }
+        for name in wanted {
+            if let Some((label, ids)) = self.named.get(&name)
+                && lists.iter().all(|list| list.name != name)
+            {
+                lists.push(CompiledList { name, label: label.clone(), ids: *ids, built: None });
+            }
+        }
         lists.sort_by_key(|list| list.name);
+        self.named = lists.iter().map(|list| (list.name, (list.label.clone(), list.ids))).collect();
         lists
     }
 
@@ -304,6 +316,7 @@ impl Compiler {
     /// store that was emptied.
     pub fn forget_lists(&mut self) {
         self.lists.clear();
+        self.named.clear();
     }
 }
 
