@@ -676,7 +676,6 @@ impl Pipeline {
             (self.held, self.refused, self.publish_error, self.retry) = (None, None, None, None);
             self.save_operator();
             self.advance(false);
-            self.beat(false);
         }
         Ok(json!({"generation": self.generation(), "frozen": true}))
     }

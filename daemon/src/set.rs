@@ -88,7 +88,7 @@ impl Set {
                 _ = heartbeat.tick() => self.beat(),
                 Some(request) = self.commands.recv() => {
                     let answer = self.obey(request.command);
-                    self.report();
+                    self.beat();
                     // Who asked may have gone.
                     let _ = request.reply.send(answer);
                 }

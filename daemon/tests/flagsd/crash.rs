@@ -127,13 +127,13 @@ fn a_damaged_generation_is_passed_over() {
     assert!(daemon.log().contains("passed over"), "{}", daemon.log());
 }
 
-/// `good` as given, `bad` broken where `value` is no number.
+/// A flag `bad` whose value may be none, a flag `good` that says how long that value is, and one that was never right.
 fn two(value: &str) -> String {
-    let flag =
-        |variant: &str| format!(r#"{{"state": "ENABLED", "variants": {{"v": {variant}}}, "defaultVariant": "v"}}"#);
-    format!(r#"{{"flags": {{"bad": {}, "good": {}, "never": {{"state": 7}}}}}}"#, flag(value), flag("1")).replace(
-        "\"good\": {\"state\": \"ENABLED\", \"variants\": {\"v\": 1}",
-        &format!("\"good\": {{\"state\": \"ENABLED\", \"variants\": {{\"v\": {}}}", value.len()),
+    let flag = |value: &str| format!(r#"{{"state": "ENABLED", "variants": {{"v": {value}}}, "defaultVariant": "v"}}"#);
+    format!(
+        r#"{{"flags": {{"bad": {}, "good": {}, "never": {{"state": 7}}}}}}"#,
+        flag(value),
+        flag(&value.len().to_string())
     )
 }
 
@@ -147,7 +147,7 @@ fn a_broken_flag_keeps_its_last_good_form_over_a_restart_too() {
     host.write("flags.json", &two("null"));
     daemon.wait_for("the neighbour", || read(&client, "good") == 4);
     let check = |client: &Client, daemon: &crate::harness::Daemon| {
-        assert_eq!(read(client, "bad"), 5);
+        assert_eq!(read(client, "bad"), 5, "{:?}\n{}", daemon.status(), daemon.log());
         let never = client.int_details("never", &Context::anonymous(), 9);
         assert_eq!((never.value, never.error), (9, Some(ErrorCode::ParseError)));
         let status = daemon.status();
@@ -161,7 +161,7 @@ fn a_broken_flag_keeps_its_last_good_form_over_a_restart_too() {
     daemon.kill();
     let daemon = host.start();
     check(&client, &daemon);
-    host.write("flags.json", &two("[true]"));
+    host.write("flags.json", &two("  null"));
     daemon.wait_for("the neighbour", || read(&client, "good") == 6);
     check(&client, &daemon);
     drop(client);

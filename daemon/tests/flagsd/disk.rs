@@ -61,7 +61,8 @@ fn a_full_store_keeps_what_is_published_and_is_tried_again() {
 
 #[test]
 fn a_full_state_directory_is_said_and_nothing_else() {
-    let host = Host::with_file("flags.json", &number(1));
+    let mut host = Host::with_file("flags.json", &number(1));
+    host.env("FLAGSD_GUARD__MAX_LOSS_PERCENT", "100");
     let Some(_tmpfs) = Tmpfs::mount(&host.path("state"), "64k") else { return };
     let daemon = host.start();
     let client = host.client();
