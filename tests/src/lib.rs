@@ -3,6 +3,7 @@
 //! This library is the common ground of those tests: a naive evaluator to compare the compiled one with, runners for the
 //! published conformance suites, and generators of definitions and contexts.
 
+pub mod compiled;
 pub mod conformance;
 pub mod engine;
 pub mod model;

@@ -291,7 +291,8 @@ fn path() -> impl Strategy<Value = Json> {
     prop_oneof![
         8 => name().prop_map(|name| json!(name)),
         3 => select(vec![
-            "targetingKey", "$flagd.flagKey", "a.b", "a.0", "a.1", "b.a.0", "current", "accumulator", "current.a", "", "a..b", ".a", "$flagd.other",
+            "targetingKey", "$flagd.flagKey", "a.b", "a.0", "a.1", "b.a.0", "current", "accumulator", "current.a", "", "a..b", ".a", "$flagd.timestamp",
+            "$flagd.other",
             "$flagd.flagKey.x", "$lists.x", "targetingKey.a", "email.0", "a.99999999999999999999", "a.é",
         ]).prop_map(|path| json!(path)),
         1 => select(vec![json!(0), json!(1), json!(1.5), Json::Null]),

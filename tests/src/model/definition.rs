@@ -82,7 +82,7 @@ impl Model {
     #[must_use]
     pub fn evaluate(&self, flag_key: &str, subject: &Subject) -> Outcome {
         let flag = match self.flags.get(flag_key) {
-            None => return failed(ErrorCode::FlagNotFound, self.metadata.clone()),
+            None => return failed(ErrorCode::FlagNotFound, Map::new()),
             Some(Err(_)) => return failed(ErrorCode::ParseError, self.metadata.clone()),
             Some(Ok(flag)) => flag,
         };
