@@ -23,17 +23,20 @@ build() {
 build
 "$program" loom_ >"$log" 2>&1 || { cat "$log" >&2; echo "loom: a model fails" >&2; exit 1; }
 grep '^test ' "$log"
-[ "$(grep -c '^test .* ok$' "$log")" -ge 6 ] || { echo "loom: fewer models ran than there are" >&2; exit 1; }
+models=$(grep -c '^test .* ok$' "$log")
+[ "$models" -ge 6 ] || { echo "loom: fewer models ran than there are" >&2; exit 1; }
 
 mutants=$(sed -n 's/.*\(ordering!(\|mutant!(\)"\([a-z_]*\)".*/\2/p' core/src/store/latch.rs core/src/store/reclaim.rs | sort -u)
 [ -n "$mutants" ] || { echo "loom: no mutants found" >&2; exit 1; }
 survivors=""
+found=0
 build --cfg 'flags_mutant="chosen"'
 for mutant in $mutants; do
     if FLAGS_MUTANT="$mutant" timeout 300 "$program" loom_ >"$log" 2>&1; then
         survivors="$survivors $mutant"
         echo "mutant $mutant: SURVIVED"
     elif grep -q '^test .* FAILED$' "$log" || grep -q 'panicked at' "$log"; then
+        found=$((found + 1))
         echo "mutant $mutant: found by $(sed -n 's/^test .*::\(loom_[a-z_]*\) .*FAILED$/\1/p' "$log" | tr '\n' ' ')"
     else
         cat "$log" >&2
@@ -42,3 +45,4 @@ for mutant in $mutants; do
     fi
 done
 [ -z "$survivors" ] || { echo "loom: no model notices:$survivors" >&2; exit 1; }
+echo "$((models + found)) passed, 0 failed"

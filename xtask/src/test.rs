@@ -41,6 +41,8 @@ struct Step {
 enum Run {
     /// cargo with these arguments.
     Cargo(&'static [&'static str]),
+    /// A script in the checkout.
+    Script(&'static str),
     /// This program again with these arguments.
     Xtask(&'static [&'static str]),
 }
@@ -70,6 +72,24 @@ const STEPS: &[Step] = &[
         name: "doc",
         about: "the examples in the documentation",
         run: Run::Cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]),
+        is_test: false,
+    },
+    Step {
+        name: "rustdoc",
+        about: "the documentation builds, and its links lead somewhere",
+        run: Run::Cargo(&["rustdoc", "--quiet", "--package", "libflags", "--lib", "--", "-D", "warnings"]),
+        is_test: false,
+    },
+    Step {
+        name: "bare",
+        about: "the library builds without its optional features",
+        run: Run::Cargo(&["check", "--quiet", "--package", "libflags", "--no-default-features"]),
+        is_test: false,
+    },
+    Step {
+        name: "loom",
+        about: "every order of the store's memory accesses, and that each mutant is found",
+        run: Run::Script("ci/loom.sh"),
         is_test: false,
     },
     Step { name: "readme", about: "the programs in the README", run: Run::Xtask(&["readme"]), is_test: false },
@@ -161,6 +181,11 @@ fn command(step: &Step) -> Command {
             command.args(arguments);
             command
         }
+        Run::Script(path) => {
+            let mut command = Command::new("bash");
+            command.arg(path);
+            command
+        }
         Run::Xtask(arguments) => {
             let mut command = process::cargo();
             command.args(["run", "--quiet", "--package", "xtask", "--"]).args(arguments);
@@ -209,6 +234,19 @@ fn conclude(outcomes: &[Outcome]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_check_in_ci_is_a_step() {
+        let scripts = |step: &Step| if let Run::Script(path) = step.run { Some(path) } else { None };
+        let steps: Vec<&str> = STEPS.iter().filter_map(scripts).collect();
+        for path in &steps {
+            assert!(process::root().join(path).is_file(), "{path} is a step but does not exist");
+        }
+        for entry in fs::read_dir(process::root().join("ci")).expect("the folder ci/") {
+            let path = format!("ci/{}", entry.expect("an entry of ci/").file_name().to_string_lossy());
+            assert!(!path.ends_with(".sh") || steps.contains(&path.as_str()), "{path} is no step of cargo xtask test");
+        }
+    }
 
     #[test]
     fn step_names_are_unique() {
