@@ -6,6 +6,8 @@ mod count;
 mod daemon;
 mod demo;
 mod doctor;
+mod gen_header;
+mod install;
 mod languages;
 mod process;
 mod readme;
@@ -33,6 +35,22 @@ enum Command {
     Readme,
     /// Says which of the programs that building and testing need are here.
     Doctor,
+    /// Makes the files that are generated and committed.
+    Gen {
+        /// Which.
+        what: Generated,
+        /// Only says whether the committed file is what would be made.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Builds the C and C++ library and installs it for compilers, pkg-config and CMake.
+    Install(install::Arguments),
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Generated {
+    /// `include/flags.h`
+    Header,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -43,5 +61,7 @@ fn main() -> anyhow::Result<()> {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Readme => readme::run(),
         Command::Doctor => doctor::run(),
+        Command::Gen { what: Generated::Header, check } => gen_header::run(check),
+        Command::Install(arguments) => install::run(&arguments),
     }
 }
