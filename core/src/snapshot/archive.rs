@@ -49,3 +49,7 @@ pub(crate) struct Named {
     /// Of a shared set: where in the arena it lies. Of an id list: how many ids it has.
     pub(crate) number: u64,
 }
+
+// docs/format.md gives these sizes; a change of either is a change of the format.
+const _: () = assert!(size_of::<ArchivedTables>() == 72);
+const _: () = assert!(size_of::<ArchivedExtent>() == 8 && size_of::<ArchivedNamed>() == 16);
