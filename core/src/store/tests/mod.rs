@@ -85,6 +85,7 @@ fn a_reader_follows_a_publisher() {
     names.sort();
     assert_eq!(names, ["control", "lock", "segment-48", "segment-49"]);
     assert_eq!(fs::metadata(set.join("v1/segment-49")).unwrap().permissions().mode() & 0o7777, 0o444);
+    publisher.heartbeat();
     let status = reader.status();
     assert_eq!((status.generation, status.revision, status.state), (49, 49, State::Fresh));
     assert!(status.daemon_alive && status.last_error.is_none() && status.generations_mapped == 1, "{status:?}");
