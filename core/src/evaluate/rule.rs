@@ -183,7 +183,13 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
             op::LESS_OR_EQUAL => self.ascending(node, count, scope, depth, |a, b| a <= b, |a, b| a <= b)?,
             op::GREATER => pair().map(|(a, b)| ordered(&a, &b, |a, b| a > b, |a, b| a > b))?,
             op::GREATER_OR_EQUAL => pair().map(|(a, b)| ordered(&a, &b, |a, b| a >= b, |a, b| a >= b))?,
-            op::IN => pair().map(|(needle, haystack)| contains(&haystack, &needle))?,
+            op::IN => {
+                let (needle, haystack) = pair()?;
+                if let Value::List(list) = haystack {
+                    self.steps(list.len())?;
+                }
+                contains(&haystack, &needle)
+            }
             op::IN_TEXTS => match self.argument(node, 0, scope, depth)? {
                 Value::Text(needle) => self.is_among(needle, node + 2, count)?,
                 _ => false,
@@ -345,11 +351,7 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
                     self.argument(node, 1, scope, depth)?,
                     self.argument(node, 2, scope, depth)?,
                 );
-                let Value::Text(operator) = operator else { return Ok(Value::Null) };
-                let (mut left_text, mut right_text) = (NumberText::new(), NumberText::new());
-                let versions = version(&left, &mut left_text).zip(version(&right, &mut right_text));
-                let holds = versions.and_then(|(left, right)| semver::compare(&left, operator, &right));
-                holds.map_or(Value::Null, Value::Bool)
+                compare_versions(&left, &operator, &right).map_or(Value::Null, Value::Bool)
             }
             op::STARTS_WITH | op::ENDS_WITH => {
                 match (self.argument(node, 0, scope, depth)?, self.argument(node, 1, scope, depth)?) {
@@ -587,6 +589,7 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
     }
 
     /// The value at a path that is known only now; `None` where there is none.
+    #[inline(never)]
     fn lookup(&'e self, path: &Value<'e>, scope: Scope<'e>) -> Result<Option<Value<'e>>, Fault> {
         let path = self.text_of(path)?;
         let segments = || path.split(|&byte| byte == b'.').filter(|segment| !segment.is_empty());
@@ -636,6 +639,7 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
     }
 
     /// A value's text as `cat` sees it.
+    #[inline(never)]
     fn text_of(&'e self, value: &Value<'e>) -> Result<&'e [u8], Fault> {
         if let Value::Text(text) = value {
             return Ok(text);
@@ -750,6 +754,13 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
         depth.checked_sub(1).ok_or(Fault::Exhausted)
     }
 
+    /// Counts the elements of a list that is gone through in one go.
+    fn steps(&self, count: usize) -> Result<(), Fault> {
+        let count = u32::try_from(count).map_err(|_| Fault::Exhausted)?;
+        self.steps.set(self.steps.get().checked_sub(count).ok_or(Fault::Exhausted)?);
+        Ok(())
+    }
+
     #[inline]
     fn scratch(&self) -> Result<&'e Scratch, Fault> {
         self.scratch.ok_or(Fault::Exhausted)
@@ -780,13 +791,22 @@ fn bucket_of<'e>(bucket: &Value<'e>) -> Option<(Value<'e>, u32)> {
     Some((variant, weight))
 }
 
+/// `sem_ver`. Out of line, so that what it needs is on the stack only meanwhile and not at each level of a rule.
+#[inline(never)]
+fn compare_versions(left: &Value<'_>, operator: &Value<'_>, right: &Value<'_>) -> Option<bool> {
+    let Value::Text(operator) = operator else { return None };
+    let (mut left_text, mut right_text) = (NumberText::new(), NumberText::new());
+    semver::compare(&version(left, &mut left_text)?, operator, &version(right, &mut right_text)?)
+}
+
 /// A `sem_ver` operand: text, or a number that Go's `%v` prints without an exponent.
 fn version<'e>(value: &Value<'e>, text: &'e mut NumberText) -> Option<Version<'e>> {
     match value {
         Value::Text(text) => Version::parse(text),
         Value::Int(_) | Value::Float(_) => {
             let number = number(value);
-            let plain = number == 0.0 || (1e-4..1e6).contains(&number.abs());
+            // Go prints -0 as "-0", which is no version.
+            let plain = number.to_bits() == 0 || (1e-4..1e6).contains(&number.abs());
             Version::parse(plain.then(|| text.format(number))?.as_bytes())
         }
         _ => None,
