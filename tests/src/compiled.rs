@@ -64,9 +64,10 @@ impl Engine for Compiled {
             Ok(Json::String(name)) => Some(name.clone()),
             Ok(value @ (Json::Bool(_) | Json::Number(_))) => {
                 let rule = json!({"cat": [literal(value)]});
-                Some(crate::model::Model::evaluate_rule(&rule, "", &Subject::default()).map_or(String::new(), |text| {
-                    text.as_str().unwrap_or_default().to_owned()
-                }))
+                Some(
+                    crate::model::Model::evaluate_rule(&rule, "", &Subject::default())
+                        .map_or(String::new(), |text| text.as_str().unwrap_or_default().to_owned()),
+                )
             }
             _ => None,
         };
@@ -147,11 +148,15 @@ fn read_text(rule: &Json, flag_key: &str, subject: &Subject, variant: Option<&st
 
 /// Rules that all hold where what lies at `path` is `expected`; objects may have more members.
 fn comparisons(expected: &Json, path: &str) -> Vec<Json> {
-    let at = |more: &str| if path.is_empty() || more.is_empty() { format!("{path}{more}") } else { format!("{path}.{more}") };
+    let at = |more: &str| {
+        if path.is_empty() || more.is_empty() { format!("{path}{more}") } else { format!("{path}.{more}") }
+    };
     let found = json!({"var": [path, ABSENT]});
     let is_filled_list = json!({"some": [found, true]});
     match expected {
-        Json::Null | Json::Bool(_) | Json::String(_) | Json::Number(_) => vec![json!({"===": [found, literal(expected)]})],
+        Json::Null | Json::Bool(_) | Json::String(_) | Json::Number(_) => {
+            vec![json!({"===": [found, literal(expected)]})]
+        }
         Json::Array(elements) if elements.is_empty() => {
             let mut empty = vec![json!({"!": [found]})];
             empty.extend([json!(null), json!(false), json!(0), json!("")].map(|other| json!({"!==": [found, other]})));
@@ -159,7 +164,8 @@ fn comparisons(expected: &Json, path: &str) -> Vec<Json> {
         }
         Json::Array(elements) => {
             let past = json!({"===": [{"var": [at(&elements.len().to_string()), ABSENT]}, ABSENT]});
-            let each = elements.iter().enumerate().flat_map(|(index, element)| comparisons(element, &at(&index.to_string())));
+            let each =
+                elements.iter().enumerate().flat_map(|(index, element)| comparisons(element, &at(&index.to_string())));
             [is_filled_list, past].into_iter().chain(each).collect()
         }
         Json::Object(members) => {
@@ -193,8 +199,22 @@ mod tests {
             Compiled::check_rule(&rule, "flag", &Subject::with_attributes(&json!({"x": {"a": 1}})), &Ok(expected))
         };
         let values = [
-            json!(null), json!(true), json!(false), json!(0), json!(1), json!(1.5), json!(""), json!("1"), json!("a"), json!([]), json!([1]),
-            json!([1, 2]), json!([[1]]), json!([null]), json!(["1"]), json!([[]]),
+            json!(null),
+            json!(true),
+            json!(false),
+            json!(0),
+            json!(1),
+            json!(1.5),
+            json!(""),
+            json!("1"),
+            json!("a"),
+            json!([]),
+            json!([1]),
+            json!([1, 2]),
+            json!([[1]]),
+            json!([null]),
+            json!(["1"]),
+            json!([[]]),
         ];
         for rule in &values {
             for expected in &values {
