@@ -780,7 +780,7 @@ fn member<'e>(value: &Value<'e>, segment: &[u8]) -> Option<Value<'e>> {
 }
 
 /// A bucket's variant and weight; `None` where the value is no bucket.
-fn bucket_of<'e>(bucket: &Value<'e>) -> Option<(Value<'e>, u32)> {
+pub(crate) fn bucket_of<'e>(bucket: &Value<'e>) -> Option<(Value<'e>, u32)> {
     let Value::List(list) = bucket else { return None };
     let variant = list.element(0).filter(|variant| !matches!(variant, Value::List(_) | Value::Object(_)))?;
     let weight = match list.element(1) {

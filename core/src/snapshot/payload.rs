@@ -206,6 +206,15 @@ impl<'a> SnapshotFlag<'a> {
             && self.metadata.iter().eq(other.metadata.iter())
     }
 
+    pub(crate) const fn island(&self) -> Island<'a> {
+        self.island
+    }
+
+    /// Whether it is the one that begins where `island` does.
+    pub(crate) fn island_is(&self, island: Island<'_>) -> bool {
+        std::ptr::eq(self.island.words.0.as_ptr(), island.words.0.as_ptr())
+    }
+
     /// Whether its `state` is `ENABLED`.
     #[must_use]
     pub fn enabled(&self) -> bool {

@@ -66,6 +66,26 @@ impl<'a> Set<'a> {
         false
     }
 
+    /// Its members, in no order; for tools.
+    pub(crate) fn members(&self) -> Vec<Value<'a>> {
+        let bits = [(1, Value::Null), (2, Value::Bool(false)), (4, Value::Bool(true))];
+        let mut members: Vec<Value<'a>> =
+            bits.into_iter().filter(|(bit, _)| self.bit(*bit)).map(|(_, member)| member).collect();
+        let places = self.words.word(self.start).map_or(0, |mask| mask as usize).min(self.words.0.len()) + 1;
+        for place in 0..places {
+            let Some([tag, offset, len]) = self.words.words(self.start + 2 + 3 * place) else { break };
+            let bytes = self.words.bytes(offset, len & !NUMBER).filter(|_| tag != 0);
+            match bytes {
+                Some(bytes) if len & NUMBER == 0 => members.push(Value::Text(bytes)),
+                Some(bytes) => {
+                    members.extend(bytes.first_chunk().map(|bytes| Value::Float(f64::from_le_bytes(*bytes))))
+                }
+                None => {}
+            }
+        }
+        members
+    }
+
     fn bit(&self, bit: u32) -> bool {
         self.words.word(self.start + 1).is_some_and(|bits| bits & bit != 0)
     }

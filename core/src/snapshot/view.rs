@@ -268,12 +268,12 @@ impl<'a> View<'a> {
         Walk::new(island, context, self.shared(), Some(&scratch)).choose(rule)
     }
 
-    fn shared(&self) -> Shared<'a> {
+    pub(crate) fn shared(&self) -> Shared<'a> {
         Shared { arena: self.arena, sets: self.shared, lists: self.lists }
     }
 
     #[inline]
-    fn island(&self, answer: Answer) -> Island<'a> {
+    pub(crate) fn island(&self, answer: Answer) -> Island<'a> {
         Island::new(self.arena.get(answer.island()..).unwrap_or_default())
     }
 }
