@@ -50,9 +50,7 @@ fn changed(change: &Change<'_>, a: &Snapshot, b: &Snapshot) -> Changed {
     };
     let whole = |flag: &SnapshotFlag<'_>, snapshot: &Snapshot| {
         let mut json = value::flag(flag);
-        let variants: Map<String, Value> =
-            flag.variants().map(|(name, value)| (name.to_owned(), value::to_json(value))).collect();
-        json["variants"] = Value::Object(variants);
+        json["variants"] = Value::Object(variants(flag));
         json["metadata"] = Value::Object(value::metadata(flag.metadata));
         json["targeting"] =
             snapshot.targeting(flag).and_then(|rule| serde_json::from_str(&rule).ok()).unwrap_or(Value::Null);
@@ -82,11 +80,12 @@ fn aspects(before: &SnapshotFlag<'_>, a: &Snapshot, after: &SnapshotFlag<'_>, b:
     note("type", value::kind(before.kind()).to_owned(), value::kind(after.kind()).to_owned());
     note("state", value::state(before).to_owned(), value::state(after).to_owned());
     note("default", value::default_shown(before), value::default_shown(after));
-    note("variants", variants(before), variants(after));
     let rule = |snapshot: &Snapshot, flag| snapshot.targeting(flag).unwrap_or_else(|| "none".to_owned());
+    let (old, new) = differing(&variants(before), &variants(after));
+    note("variants", old, new);
     note("targeting", rule(a, before), rule(b, after));
-    let metadata = |flag: &SnapshotFlag<'_>| Value::Object(value::metadata(flag.metadata)).to_string();
-    note("metadata", metadata(before), metadata(after));
+    let (old, new) = differing(&value::metadata(before.metadata), &value::metadata(after.metadata));
+    note("metadata", old, new);
     if aspects.is_empty() {
         // Nothing that can be read: an id list that the rule names holds other ids.
         aspects.push(Aspect { name: "id list", before: String::new(), after: String::new() });
@@ -94,10 +93,18 @@ fn aspects(before: &SnapshotFlag<'_>, a: &Snapshot, after: &SnapshotFlag<'_>, b:
     aspects
 }
 
-fn variants(flag: &SnapshotFlag<'_>) -> String {
-    let variants: Vec<String> =
-        flag.variants().map(|(name, value)| format!("{name}={}", value::shown(value))).collect();
-    variants.join(" ")
+fn variants(flag: &SnapshotFlag<'_>) -> Map<String, Value> {
+    flag.variants().map(|(name, value)| (name.to_owned(), value::to_json(value))).collect()
+}
+
+/// The entries of two objects that are not the same in both.
+fn differing(before: &Map<String, Value>, after: &Map<String, Value>) -> (String, String) {
+    let only = |of: &Map<String, Value>, other: &Map<String, Value>| {
+        let entries = of.iter().filter(|(name, value)| other.get(*name) != Some(value));
+        let entries: Vec<String> = entries.map(|(name, value)| format!("{name}={value}")).collect();
+        if entries.is_empty() { "none".to_owned() } else { entries.join(" ") }
+    };
+    (only(before, after), only(after, before))
 }
 
 impl Changed {

@@ -108,8 +108,11 @@ fn people(
     match daemon {
         Ok(admin) => {
             let version = admin.status["version"].as_str().unwrap_or("?");
-            let uptime = Duration::from_secs(admin.status["uptime_seconds"].as_u64().unwrap_or(0));
-            let about = format!("version {version}, up {}, {}", value::duration(uptime), admin.socket().display());
+            let uptime = match admin.status["uptime_seconds"].as_u64().unwrap_or(0) {
+                seconds @ 0..60 => format!("{seconds} s"),
+                seconds => value::duration(Duration::from_secs(seconds)),
+            };
+            let about = format!("version {version}, up {uptime}, {}", admin.socket().display());
             facts.push(("admin", Cell::new(about)));
             facts.extend(of_set(admin.set_status()));
         }

@@ -23,7 +23,7 @@ use crate::{
 
 /// Follow a store: which flags each new generation adds, removes and changes
 ///
-/// Ends with Ctrl-C. Generations that follow each other within 50 ms may be told as one change.
+/// Ends with Ctrl-C. Generations that follow each other within 10 ms may be told as one change.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -41,7 +41,7 @@ pub(crate) struct Watch {
     wait: bool,
 }
 
-const INTERVAL: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(arguments: &Watch, output: &mut Output) -> Result<Exit, Failure> {
     let ended = Arc::new(AtomicBool::new(false));
