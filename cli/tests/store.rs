@@ -4,6 +4,7 @@ mod common;
 
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, ChildStdout, Command},
 };
 
@@ -167,9 +168,12 @@ struct Watching {
 
 impl Watching {
     fn start(store: &Store, more: &[&str]) -> Self {
-        let path = store.argument();
-        let arguments = [&["watch", "--store", &path], more].concat();
-        let mut child = common::command(store.directory.path(), &arguments).spawn().expect("starts");
+        Self::start_at(&store.argument(), more)
+    }
+
+    fn start_at(path: &str, more: &[&str]) -> Self {
+        let arguments = [&["watch", "--store", path], more].concat();
+        let mut child = common::command(Path::new("."), &arguments).spawn().expect("starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         Self { child, lines }
     }
@@ -234,4 +238,18 @@ fn watch_ends_with_ctrl_c() {
     assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
     let run = finish(watching.child).exits(0);
     assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn watch_waits_for_a_store() {
+    let directory = directory(&[]);
+    let path = directory.path().join("set").display().to_string();
+    let mut watching = Watching::start_at(&path, &["--json", "--wait", "--count", "1"]);
+    let start = watching.event();
+    assert_eq!((&start["generation"], &start["state"], &start["store"]), (&json!(0), &json!("detached"), &json!(null)));
+    let mut store = Store::within(directory);
+    store.publish(&format!(r#"{{"flags": {{"a": {}}}}}"#, flag("on")));
+    let event = watching.event();
+    assert_eq!((&event["from"], &event["generation"], &event["flags"]), (&json!(0), &json!(1), &json!(1)));
+    finish(watching.child).exits(0);
 }

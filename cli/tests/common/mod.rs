@@ -138,7 +138,11 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        Self::within(tempfile::tempdir().expect("a directory"))
+    }
+
+    /// The store `set` in a directory.
+    pub(crate) fn within(directory: TempDir) -> Self {
         let publisher = Publisher::open(&directory.path().join("set"), &PublisherOptions::default()).expect("opens");
         Self { directory, publisher, compiler: Compiler::new(Limits::default()) }
     }
