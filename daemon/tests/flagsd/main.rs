@@ -7,4 +7,5 @@ mod files;
 mod guard;
 mod harness;
 mod operator;
+mod packaging;
 mod process;
