@@ -492,6 +492,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_key_and_its_place() {
+        #[expect(clippy::type_complexity, reason = "a table")]
         let cases: &[(&str, &[(&str, &str)], &[&str])] = &[
             ("[gard]\n", &[], &["flagsd.toml", "line 1", "gard"]),
             ("[guard]\nmin_flag = 3\n", &[], &["flagsd.toml", "line 2", "min_flag"]),

@@ -19,6 +19,7 @@ fn a_bad_configuration_is_exit_code_2_and_names_the_key() {
     let host = Host::new();
     std::fs::write(host.path("bad.toml"), "[guard]\nmax_los_percent = 3\n").expect("written");
     let path = host.path("bad.toml").display().to_string();
+    #[expect(clippy::type_complexity, reason = "a table")]
     let cases: &[(&[&str], &[(&str, &str)], &[&str])] = &[
         (&["--config", &path], &[], &["bad.toml", "line 2", "max_los_percent"]),
         (&["--config", "/nowhere/flagsd.toml"], &[], &["/nowhere/flagsd.toml"]),

@@ -12,7 +12,8 @@ fn the_unit_is_hardened() {
     for line in ["Type=notify", "RuntimeDirectory=flags", "RuntimeDirectoryPreserve=yes", "StateDirectory=flags"] {
         assert!(text.lines().any(|found| found == line), "{line} is missing");
     }
-    let analysis = Command::new("systemd-analyze").args(["security", "--offline=true", "--no-pager"]).arg(&unit).output();
+    let analysis =
+        Command::new("systemd-analyze").args(["security", "--offline=true", "--no-pager"]).arg(&unit).output();
     let output = match analysis {
         Ok(output) => output,
         Err(error) => {
