@@ -344,7 +344,7 @@ typedef struct flags_client_status {
  *     static flags_ref new_checkout = FLAGS_REF_INIT("new-checkout");
  *
  * Shared by all threads; needs no release. Used with a second client it is right as well, only slower. It must not be copied
- * or moved while in use; children after `fork()` have their own.
+ * or moved while in use, nor kept for a library that is unloaded and loaded again; children after `fork()` have their own.
  */
 typedef struct flags_ref {
     /** The flag's key, for as long as the `flags_ref` is used. */

@@ -16,7 +16,7 @@ use crate::view;
 ///     static flags_ref new_checkout = FLAGS_REF_INIT("new-checkout");
 ///
 /// Shared by all threads; needs no release. Used with a second client it is right as well, only slower. It must not be copied
-/// or moved while in use; children after `fork()` have their own.
+/// or moved while in use, nor kept for a library that is unloaded and loaded again; children after `fork()` have their own.
 #[repr(C)]
 #[derive(Debug)]
 pub struct FlagRef {
