@@ -62,7 +62,7 @@ impl<'a, 'py> Context<'a, 'py> {
     }
 
     /// The attribute called `name`; a fault reads as absent, and is noted.
-    #[inline]
+    #[inline(always)]
     fn find(&self, name: &Bound<'py, PyString>) -> Option<Value<'_>> {
         let found = self.attributes.find(name).unwrap_or_else(|error| self.fault.raised(error))?;
         read(found, self.kept(), self.fault)
@@ -84,7 +84,7 @@ impl Attributes for Context<'_, '_> {
         if matches!(self.attributes, Mapping::Empty) {
             return None;
         }
-        with_name(self.py, name, |name| self.find(name))?
+        with_name(self.py, name, |name| self.find(name))
     }
 }
 
@@ -172,7 +172,7 @@ impl ListSource for Node<'_, '_> {
 impl ObjectSource for Node<'_, '_> {
     fn member(&self, name: &[u8]) -> Option<Value<'_>> {
         let mapping = Mapping::parse(&self.object).ok()?;
-        with_name(self.object.py(), name, |name| self.read(mapping.find(name)))?
+        with_name(self.object.py(), name, |name| self.read(mapping.find(name)))
     }
 }
 

@@ -26,31 +26,39 @@ struct Name {
 
 static NAMES: [PyOnceLock<Name>; SLOTS] = [const { PyOnceLock::new() }; SLOTS];
 
-/// Calls `read` with `name` as an interned Python string; `None` where `name` is not UTF-8.
-#[inline]
-pub(crate) fn with_name<'py, R>(
+/// Calls `read` with `name` as an interned Python string; `None` also where `name` is not UTF-8.
+///
+/// The answer goes straight to where the caller wants it, hence the inlining: as another option around an option it would be
+/// copied, right after it was written in smaller pieces, which stalls the processor.
+#[inline(always)]
+pub(crate) fn with_name<'py, T>(
     py: Python<'py>,
     name: &[u8],
-    read: impl FnOnce(&Bound<'py, PyString>) -> R,
-) -> Option<R> {
+    read: impl FnOnce(&Bound<'py, PyString>) -> Option<T>,
+) -> Option<T> {
     let print = Print::of(name);
     let first = print.slot();
     for way in 0..WAYS {
         // The mask keeps the index below SLOTS, which the compiler sees.
-        match NAMES[(first + way) & (SLOTS - 1)].get(py) {
+        let slot = (first + way) & (SLOTS - 1);
+        match NAMES[slot].get(py) {
             Some(known) if known.print == print && (name.len() <= 16 || *known.utf8 == *name) => {
-                return Some(read(known.text.bind(py)));
+                return read(known.text.bind(py));
             }
             Some(_) => {}
-            None => return learn(py, name, (first + way) & (SLOTS - 1)).map(|text| read(&text)),
+            None => return read(&learn(py, name, Some(slot))?),
         }
     }
-    Some(read(&PyString::new(py, std::str::from_utf8(name).ok()?)))
+    read(&learn(py, name, None)?)
 }
 
+/// Makes a string of a name that is not known yet, and keeps it where there is a slot for it.
 #[cold]
-fn learn<'py>(py: Python<'py>, name: &[u8], slot: usize) -> Option<Bound<'py, PyString>> {
-    let text = PyString::intern(py, std::str::from_utf8(name).ok()?);
+#[inline(never)]
+fn learn<'py>(py: Python<'py>, name: &[u8], slot: Option<usize>) -> Option<Bound<'py, PyString>> {
+    let text = std::str::from_utf8(name).ok()?;
+    let Some(slot) = slot else { return Some(PyString::new(py, text)) };
+    let text = PyString::intern(py, text);
     // Another thread may have put another name there meanwhile: then ours goes to the next slot the next time.
     NAMES[slot].get_or_init(py, || Name { print: Print::of(name), utf8: name.into(), text: text.clone().unbind() });
     Some(text)
