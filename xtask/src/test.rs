@@ -92,6 +92,12 @@ const STEPS: &[Step] = &[
         run: Run::Script("ci/loom.sh"),
         is_test: false,
     },
+    Step {
+        name: "python",
+        about: "the Python wheel: its types, and its tests as installed",
+        run: Run::Script("ci/python.sh"),
+        is_test: false,
+    },
     Step { name: "readme", about: "the programs in the README", run: Run::Xtask(&["readme"]), is_test: false },
     Step { name: "demo", about: "cargo xtask demo, which checks itself", run: Run::Xtask(&["demo"]), is_test: true },
     Step {
