@@ -275,7 +275,7 @@ fn odd_keys() {
             assert_eq!((evaluation.reason, evaluation.value), (Reason::Error, None));
         }
         assert!(client.bool("", &Context::anonymous(), true));
-        assert_eq!(client.string(&"k".repeat(1 << 20), &Context::anonymous(), "mine"), "mine");
+        assert_eq!(client.string("k".repeat(1 << 20), &Context::anonymous(), "mine"), "mine");
     });
 }
 
@@ -473,8 +473,8 @@ fn twenty_thousand_flags() {
         let client = Client::from_definition(&json!({"flags": flags}).to_string(), Format::Json).expect("a document");
         let context = Context::anonymous();
         for n in 0..20_000 {
-            assert_eq!(client.bool(&format!("flag-{n}"), &context, false), n % 100 != 7, "{n}");
-            assert!(!client.bool(&format!("other-{n}"), &context, false), "{n}");
+            assert_eq!(client.bool(format!("flag-{n}"), &context, false), n % 100 != 7, "{n}");
+            assert!(!client.bool(format!("other-{n}"), &context, false), "{n}");
         }
     });
 }
