@@ -6,5 +6,8 @@
 pub mod compiled;
 pub mod conformance;
 pub mod engine;
+pub mod languages;
 pub mod model;
+pub mod numbered;
+pub mod processes;
 pub mod strategy;
