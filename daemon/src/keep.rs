@@ -222,12 +222,7 @@ impl Keep {
         self.write(&text_name(source, path), &serde_json::to_vec(&saved)?)
     }
 
-    /// Forgets the text of one file of a source.
-    pub(crate) fn forget_text(&self, source: &SourceSpec, path: &Path) {
-        let _ = fs::remove_file(self.dir.join(text_name(source, path)));
-    }
-
-    /// The texts last remembered of a source.
+    /// The texts last remembered of a source, in the order of their paths.
     pub(crate) fn texts(&self, source: &SourceSpec) -> Vec<(PathBuf, String)> {
         let of_source = format!("source-{:016x}-", xxh3_64(source.to_string().as_bytes()));
         let mut texts = Vec::new();
@@ -238,17 +233,15 @@ impl Keep {
                 Err(error) => tracing::warn!(path = %path.display(), %error, "a saved source cannot be read"),
             }
         }
+        texts.sort();
         texts
     }
 
-    /// Forgets the texts of all sources but these.
-    pub(crate) fn forget_other_sources(&self, sources: &[SourceSpec]) {
-        let hash = |source: &SourceSpec| format!("source-{:016x}-", xxh3_64(source.to_string().as_bytes()));
-        let used: Vec<String> = sources.iter().map(hash).collect();
-        for name in self.names().iter().filter(|name| name.starts_with("source-")) {
-            if !used.iter().any(|used| name.starts_with(used)) {
-                let _ = fs::remove_file(self.dir.join(name));
-            }
+    /// Forgets all texts but those of these files of sources.
+    pub(crate) fn forget_other_texts<'a>(&self, files: impl Iterator<Item = (&'a SourceSpec, &'a Path)>) {
+        let used: BTreeSet<String> = files.map(|(source, path)| text_name(source, path)).collect();
+        for name in self.names().iter().filter(|name| name.starts_with("source-") && !used.contains(*name)) {
+            let _ = fs::remove_file(self.dir.join(name));
         }
     }
 
@@ -385,10 +378,12 @@ mod tests {
         keep.save_text(&one, Path::new("/a"), "text \u{1f600}").expect("saved");
         keep.save_text(&two, Path::new("/b/x"), "x").expect("saved");
         keep.save_text(&two, Path::new("/b/y"), "y").expect("saved");
-        keep.forget_text(&two, Path::new("/b/x"));
-        assert_eq!(keep.texts(&one), [("/a".into(), "text \u{1f600}".to_owned())]);
-        assert_eq!(keep.texts(&two), [("/b/y".into(), "y".to_owned())]);
-        keep.forget_other_sources(std::slice::from_ref(&one));
-        assert_eq!((keep.texts(&one).len(), keep.texts(&two).len()), (1, 0));
+        let texts = |source| keep.texts(source).into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+        assert_eq!(
+            (texts(&one), texts(&two)),
+            (vec!["text \u{1f600}".to_owned()], vec!["x".to_owned(), "y".to_owned()])
+        );
+        keep.forget_other_texts([(&two, Path::new("/b/y")), (&two, Path::new("/b/z"))].into_iter());
+        assert_eq!((texts(&one), texts(&two)), (vec![], vec!["y".to_owned()]));
     }
 }

@@ -23,11 +23,13 @@ pub(crate) fn start(settings: &LogSettings) -> Result<(), String> {
         LogFormat::Text => false,
         LogFormat::Auto => !std::io::stderr().is_terminal(),
     };
+    // Where standard error is closed, complaining there would be a panic.
+    let layer = fmt::layer().log_internal_errors(false);
     let layer = if json {
-        fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(std::io::stderr).boxed()
+        layer.json().flatten_event(true).with_current_span(false).with_writer(std::io::stderr).boxed()
     } else {
         let ansi = std::io::stderr().is_terminal();
-        fmt::layer().with_ansi(ansi).with_target(false).with_writer(std::io::stderr).boxed()
+        layer.with_ansi(ansi).with_target(false).with_writer(std::io::stderr).boxed()
     };
     // A second start, as in tests, keeps the first.
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();

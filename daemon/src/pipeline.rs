@@ -161,7 +161,6 @@ impl Pipeline {
             pipeline.publish_last_known_good();
         }
         if let Some(keep) = &pipeline.keep {
-            keep.forget_other_sources(&set.sources);
             pipeline.kept = keep.list();
         }
         pipeline.beat(false);
@@ -340,6 +339,7 @@ impl Pipeline {
     /// Publishes what the sources say, unless it is frozen.
     fn advance(&mut self, deliberate: bool) {
         if self.operator.frozen.is_some() {
+            self.remember_applied();
             let same = |applied: &Vec<Input>| same_documents(applied, &self.offered);
             self.changes_waiting = !self.applied.as_ref().is_some_and(same);
             return;
@@ -559,11 +559,7 @@ impl Pipeline {
                 }
                 now.insert(known);
             }
-            for input in self.applied.iter().flatten() {
-                if !inputs.iter().any(|other| other.source == input.source && other.path == input.path) {
-                    keep.forget_text(&input.source, &input.path);
-                }
-            }
+            keep.forget_other_texts(inputs.iter().map(|input| (&input.source, input.path.as_path())));
             self.saved = now;
             self.note_keep(saved);
         }
@@ -663,6 +659,7 @@ impl Pipeline {
         self.publish(&segment.payload, served).map_err(unavailable)?;
         self.compiler.restore(&snapshot);
         self.applied = None;
+        self.saved.clear();
         (self.refused, self.held, self.publish_error, self.retry) = (None, None, None, None);
         self.operator.frozen = None;
         self.freeze(FrozenBy::Rollback)?;
@@ -718,6 +715,9 @@ impl Pipeline {
         let held = self.held.is_some() || self.refused.is_some();
         if let Err(stopped) = self.put(basis, true) {
             self.operator = before;
+            // The next try is not this one, which let everything pass.
+            self.retry = None;
+            self.advance(false);
             return Err(stopped.into());
         }
         self.save_operator();
@@ -729,25 +729,27 @@ impl Pipeline {
     }
 
     /// What an override is put on top of: what the sources say, or where that is not in force what is.
-    fn basis(&self) -> Result<Vec<Input>, Refusal> {
+    fn basis(&mut self) -> Result<Vec<Input>, Refusal> {
         if self.operator.frozen.is_none() && self.held.is_none() && self.refused.is_none() {
             return Ok(self.offered.clone());
         }
-        if let Some(applied) = &self.applied {
-            return Ok(applied.clone());
-        }
+        self.remember_applied();
+        let unknown = "the definitions that are in force are not known: unfreeze, or confirm the held change, first";
+        self.applied.clone().ok_or_else(|| Refusal::new(StatusCode::CONFLICT, unknown))
+    }
+
+    /// After a restart, finds what the published content was made from in the state directory.
+    fn remember_applied(&mut self) {
         let rolled_back = self.operator.frozen.as_ref().is_some_and(|frozen| frozen.by == FrozenBy::Rollback);
+        if self.applied.is_some() || rolled_back {
+            return;
+        }
         let saved = |source: &SourceSpec| {
             let input = |(path, document)| Input { source: source.clone(), path, document: Arc::new(document) };
             self.saved(source).into_iter().map(input).collect::<Vec<_>>()
         };
         let saved: Vec<Input> = self.set.sources.iter().flat_map(saved).collect();
-        if rolled_back || saved.is_empty() {
-            let detail =
-                "the definitions that are in force are not known any more: unfreeze, or confirm the held change, first";
-            return Err(Refusal::new(StatusCode::CONFLICT, detail));
-        }
-        Ok(saved)
+        self.applied = (!saved.is_empty()).then_some(saved);
     }
 
     fn save_operator(&mut self) {

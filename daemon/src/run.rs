@@ -65,6 +65,10 @@ async fn work(config: Config, flags: Flags) -> anyhow::Result<()> {
         handles.insert(set.name.clone(), handle);
         sets.push(task);
     }
+    // Only now that every set serves what was known of it.
+    for set in &mut sets {
+        set.look();
+    }
     let admin = Arc::new(Admin { sets: handles, state_dir: config.state_dir.clone(), started });
     // Bound before we are ready, so that who waits for that can connect.
     let management = match config.management {

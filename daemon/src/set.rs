@@ -40,7 +40,7 @@ pub(crate) struct Set {
 }
 
 impl Set {
-    /// Takes the store, publishes last-known-good where nothing is published, and only then looks at the sources.
+    /// Takes the store, and publishes last-known-good where nothing is published. No source is looked at.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl Set {
         });
         let (sender, commands) = mpsc::channel(16);
         let status = SharedStatus::new(pipeline.status(Vec::new(), false));
-        let mut set = Self {
+        let set = Self {
             settings: config.watch.clone(),
             sources: set.sources.iter().cloned().map(Source::new).collect(),
             watcher: watcher.ok(),
@@ -65,7 +65,6 @@ impl Set {
             commands,
             status: status.clone(),
         };
-        set.look();
         Ok((set, SetHandle { commands: sender, status }))
     }
 
@@ -127,7 +126,7 @@ impl Set {
     }
 
     /// Looks at every source, and gives the pipeline what is in force if that is news.
-    fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         let mut news = !self.looked;
         self.look_again = None;
         let grace = Duration::from_millis(self.settings.removal_grace_ms);

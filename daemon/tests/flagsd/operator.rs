@@ -59,6 +59,16 @@ fn frozen_it_follows_no_source_until_unfrozen() {
     daemon.wait_for("the override", || read(&client, "n") == 7);
     assert_eq!(daemon.tell("DELETE", "/overrides/n", "").0, 200);
     daemon.wait_for("the frozen value", || read(&client, "n") == 1);
+    host.write("flags.json", &number(1));
+    daemon.wait_for_status("no change to wait", |status| status["changes_waiting"] == false);
+    daemon.kill();
+    let daemon = host.start();
+    assert_eq!(daemon.status()["changes_waiting"], false);
+    host.write("flags.json", &number(2));
+    daemon.wait_for_status("the change to wait", |status| status["changes_waiting"] == true);
+    assert_eq!(daemon.tell("PUT", "/overrides/n", r#"{"value": 8}"#).0, 200);
+    daemon.wait_for("the override", || read(&client, "n") == 8);
+    assert_eq!(daemon.tell("DELETE", "/overrides/n", "").0, 200);
     daemon.kill();
     let daemon = host.start();
     assert_eq!((&daemon.status()["state"], read(&client, "n")), (&json!("frozen"), 1));

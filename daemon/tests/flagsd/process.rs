@@ -172,6 +172,28 @@ fn probes_and_metrics_answer_on_a_port_and_nothing_else_does() {
 }
 
 #[test]
+fn nobody_needs_to_read_its_log() {
+    let host = Host::with_file("flags.json", &number(1));
+    let mut command = host.command();
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("starts");
+    drop(child.stderr.take());
+    let until = Instant::now() + Duration::from_secs(60);
+    let wait_for = |n: i64| {
+        while !libflags::Client::open(Some(&host.store())).is_ok_and(|client| read(&client, "n") == n) {
+            assert!(Instant::now() < until, "waited in vain for {n}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    for n in 1..4 {
+        host.write("flags.json", &number(n));
+        wait_for(n);
+    }
+    assert!(child.try_wait().expect("is ours").is_none(), "it ended");
+    child.kill().expect("is there");
+    child.wait().expect("was there");
+}
+
+#[test]
 fn two_sets_live_in_one_daemon() {
     let mut host = Host::new();
     host.write("a.json", &number(1));
