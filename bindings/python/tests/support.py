@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,6 @@ class Publisher:
 
     def close(self) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
-        if self._process.poll() is None:
-            self._process.stdin.close()
+        self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
