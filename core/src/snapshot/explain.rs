@@ -186,7 +186,10 @@ impl<'s> RuleText<'s> {
             op::TRUE => text.push_str("true"),
             op::NUMBER => {
                 let [low, high] = self.words.words(node + 1)?;
-                text.push_str(NumberText::new().format(super::island::double(low, high)));
+                let number = super::island::double(low, high);
+                // Which JavaScript prints without its sign, and which divides into another infinity.
+                text.push_str(if number == 0.0 && number.is_sign_negative() { "-" } else { "" });
+                text.push_str(NumberText::new().format(number));
             }
             op::TEXT => self.quoted(node + 1, text)?,
             op::VARIANT => quote(self.island.variant_name(count)?, text)?,
