@@ -1,6 +1,7 @@
 //! The client: flags for a program.
 
 use std::{
+    hash::{BuildHasher, Hasher, RandomState},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -19,9 +20,6 @@ use crate::{
 
 /// The longest flag set identifier and key, with the NUL between them, that a client with a selector looks for.
 const MAX_QUALIFIED_BYTES: usize = 1024;
-
-/// Numbers clients, so that a [`FlagCache`] knows whose answer it holds. 0 is nobody.
-static NEXT_CLIENT: AtomicU64 = AtomicU64::new(1);
 
 /// Feature flags, read from the host's shared memory.
 ///
@@ -415,6 +413,8 @@ impl Client {
         read(value)
     }
 
+    /// Of its own, so that the way of an answer that is known saves no registers for it.
+    #[inline(never)]
     fn read_cached<A: Attributes + ?Sized, R>(
         &self,
         cache: &FlagCache,
@@ -647,7 +647,8 @@ fn memory_files(compilation: &Compilation) -> MemoryFiles {
     MemoryFiles(built.map(|(name, built)| (list_file(name), Region::copy_of(&built.to_bytes()))).collect())
 }
 
+/// A number that no other client has, so that a [`FlagCache`] knows whose answer it holds; not 0, which is nobody's. Random, since a
+/// library that was unloaded and loaded again would begin to count anew.
 fn next_number() -> u64 {
-    // ORDERING: Relaxed; only the number counts.
-    NEXT_CLIENT.fetch_add(1, Ordering::Relaxed)
+    RandomState::new().build_hasher().finish().max(1)
 }
