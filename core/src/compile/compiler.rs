@@ -13,7 +13,7 @@ use rkyv::util::AlignedVec;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::{
-    emit::{Compiled, Emitter, SharedSet},
+    emit::{Compiled, Emitter},
     fold::fold,
 };
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
         archive::{Extent, Named, Tables},
         index::{self, Answer},
         island::WORD_SET,
+        set::SharedSet,
     },
 };
 

@@ -19,7 +19,7 @@ use crate::{
         island::{
             BROKEN, BUILDS, ENABLED, HEADER_WORDS, METADATA_WORDS, WORD_DEFAULT, WORD_KEY, WORD_METADATA, WORD_RULE, op,
         },
-        set::{self, Member},
+        set::{self, Member, SharedSet},
     },
 };
 
@@ -40,15 +40,6 @@ pub(crate) struct Compiled {
     pub(crate) sets: Vec<Arc<SharedSet>>,
     /// The id lists it refers to, by name.
     pub(crate) lists: Vec<u64>,
-}
-
-/// A literal list kept once for all flags that have it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SharedSet {
-    /// The hash of its bytes.
-    pub(crate) name: u64,
-    /// Its bytes, a multiple of 16.
-    pub(crate) bytes: Vec<u8>,
 }
 
 /// What `var` sees where a rule stands.

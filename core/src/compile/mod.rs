@@ -7,5 +7,4 @@ mod fold;
 pub mod rule;
 
 pub use compiler::{BrokenFlag, Compilation, CompiledList, Compiler};
-pub(crate) use emit::SharedSet;
 pub use expression::Expression;

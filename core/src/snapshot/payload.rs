@@ -7,11 +7,11 @@ use super::{
     index::Answer,
     island::Island,
     list::{self, IdList},
+    set::SharedSet,
     view::{Evaluation, Metadata, View},
 };
 use crate::{
     Error,
-    compile::SharedSet,
     evaluate::{Attributes, ErrorCode, FlagValue, Want},
     store::{Files, MemoryFiles, Payload, Region, list_name},
 };

@@ -106,6 +106,15 @@ const fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32 | 1
 }
 
+/// A literal list kept once for all flags that have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SharedSet {
+    /// The hash of its bytes.
+    pub(crate) name: u64,
+    /// Its bytes, a multiple of 16.
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// A member of a set that is being built.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Member<'a> {
