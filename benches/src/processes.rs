@@ -129,7 +129,7 @@ pub(crate) fn child(role: &str, store: &str, number: usize) -> Result<()> {
                 for index in 0..number {
                     let right = definitions::answer(index);
                     ensure!(
-                        client.bool(&definitions::key(index), &Context::anonymous(), !right) == right,
+                        client.bool(definitions::key(index), &Context::anonymous(), !right) == right,
                         "a wrong answer"
                     );
                 }
@@ -300,7 +300,7 @@ fn daemon_memory(lab: &Lab) -> Result<Option<Figures>> {
     let Some(daemon) = Daemon::start(lab, "rss")? else { return Ok(None) };
     let client = daemon.client()?;
     let right = definitions::answer(1);
-    ensure!(client.bool(&definitions::key(1), &Context::anonymous(), !right) == right, "a wrong answer");
+    ensure!(client.bool(definitions::key(1), &Context::anonymous(), !right) == right, "a wrong answer");
     thread::sleep(lab.effort.duration);
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.child.id()))?;
     Ok(Some(Figures::exact(kib_of(&status, &["VmRSS:"])? / 1024.0)))

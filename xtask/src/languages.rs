@@ -23,12 +23,15 @@ impl Build {
     /// What is shipped: for measuring.
     pub(crate) const DIST: Self = Self { profile: "dist", folder: "dist" };
 
-    /// Builds packages of the workspace.
+    /// Builds packages of the workspace, perhaps among others.
     pub(crate) fn packages(self, packages: &[&str]) -> Result<()> {
         let mut command = process::cargo();
         command.args(["build", "--quiet", "--profile", self.profile]);
-        for package in packages {
-            command.args(["--package", package]);
+        if self.folder == Self::DEBUG.folder {
+            // The tests build the whole workspace, and a part of it would be built anew with fewer features of what it depends on.
+            command.arg("--workspace");
+        } else {
+            command.args(packages.iter().flat_map(|package| ["--package", package]));
         }
         process::run("cargo build", &mut command)
     }

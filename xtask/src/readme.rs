@@ -22,7 +22,7 @@ struct Block<'a> {
     text: String,
 }
 
-/// Compiles and runs every program in the README against flagsd on the flag file in the README, and compares what each prints with
+/// Compiles and runs every program in the README, and every `flagsctl`, against flagsd on the flag file in the README, and compares what each prints with
 /// what the README says that it prints.
 pub(crate) fn run() -> Result<()> {
     let text = readme()?;
@@ -65,10 +65,29 @@ pub(crate) fn run() -> Result<()> {
             println!("{}", String::from_utf8_lossy(&output.stderr));
         }
     }
+    let commands = flagsctl_commands(&blocks);
+    for words in &commands {
+        let mut command = Command::new(Build::DEBUG.file("flagsctl"));
+        command.args(words).current_dir(host.file().parent().context("a folder")?).env("FLAGS_STORE", host.store());
+        let output = command.stdin(Stdio::null()).output().context("cannot run flagsctl")?;
+        println!("flagsctl {}: {}\n{}", words.join(" "), output.status, String::from_utf8_lossy(&output.stdout));
+        if !output.status.success() {
+            failed += 1;
+            println!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
     daemon::stop(&mut flagsd)?;
-    println!("{} passed, {failed} failed", languages.len() - failed);
-    ensure!(failed == 0, "{failed} programs of the README do not work");
+    println!("{} passed, {failed} failed", languages.len() + commands.len() - failed);
+    ensure!(commands.len() >= 2, "the README uses flagsctl");
+    ensure!(failed == 0, "{failed} of the README do not work");
     Ok(())
+}
+
+/// The arguments of each `flagsctl` in the README, which are words without quotes.
+fn flagsctl_commands<'a>(blocks: &'a [Block<'_>]) -> Vec<Vec<&'a str>> {
+    let lines = blocks.iter().filter(|block| block.language == "sh").flat_map(|block| block.text.lines());
+    let commands = lines.filter_map(|line| line.strip_prefix("target/release/flagsctl "));
+    commands.map(|arguments| arguments.split(' ').collect()).collect()
 }
 
 fn compile_rust(source: &Path, program: &Path) -> Result<()> {
@@ -140,6 +159,44 @@ fn figures(record: &Value, place: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_figures_are_those_of_the_record() {
+        let text = readme().unwrap();
+        let (_, rest) = text.split_once(FIGURES_BEGIN).expect("a place for figures");
+        let (place, _) = rest.split_once(" -->").expect("the name of a record");
+        if place == "nothing measured yet" {
+            assert!(
+                !process::root().join("benches/record").exists(),
+                "there is a record, and the README does not show it"
+            );
+            return;
+        }
+        let record = fs::read_to_string(process::root().join(place)).expect("the record that the README names");
+        let made = figures(&serde_json::from_str(&record).unwrap(), place);
+        assert!(text.contains(&made), "the README's figures are not those of {place}");
+    }
+
+    #[test]
+    fn links_between_documents_lead_somewhere() {
+        let root = process::root();
+        let mut checked = 0;
+        for folder in [root.clone(), root.join("docs"), root.join("docs/design")] {
+            for entry in fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_none_or(|extension| extension != "md") {
+                    continue;
+                }
+                let text = fs::read_to_string(&path).unwrap();
+                let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+                for target in targets.filter(|target| !target.is_empty() && !target.contains("://")) {
+                    assert!(folder.join(target).exists(), "{}: {target} leads nowhere", path.display());
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked >= 5, "only {checked} links found");
+    }
 
     #[test]
     fn blocks_are_found_with_their_language() {
