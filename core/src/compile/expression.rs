@@ -46,7 +46,8 @@ impl Expression {
     pub fn evaluate(&self, data: Value<'_>) -> Option<String> {
         let island = Island::new(&self.island);
         let (context, scratch) = (Context::anonymous(), Scratch::new());
-        let walk = Walk::new(island, &context, Shared::of(&self.arena, &self.sets), Some(&scratch));
+        let shared = Shared::of(&self.arena, &self.sets);
+        let walk = Walk::new(island, &context, &shared, Some(&scratch));
         let mut text = String::new();
         write_json(&walk.value_in(island.words.word(WORD_RULE)? as usize, Some(data)).ok()?, &mut text)?;
         Some(text)

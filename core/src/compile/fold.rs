@@ -79,8 +79,8 @@ fn evaluate(rule: &Rule) -> Option<Rule> {
         return None;
     }
     let island = Island::new(&compiled.island);
-    let (context, scratch) = (Context::anonymous(), Scratch::new());
-    let walk = Walk::new(island, &context, Shared::none(), Some(&scratch));
+    let (context, scratch, shared) = (Context::anonymous(), Scratch::new(), Shared::none());
+    let walk = Walk::new(island, &context, &shared, Some(&scratch));
     let value = walk.value_in(island.words.word(WORD_RULE)? as usize, Some(Value::Null)).ok()?;
     literal(&value)
 }

@@ -1,5 +1,6 @@
 //! The evaluation context: who is asking.
 
+use super::operator::same;
 use super::value::{Object, ObjectSource, Value};
 
 /// Where a rule finds the attributes it names. Implemented by [`Context`] and by each language's own context type, so that
@@ -77,14 +78,14 @@ impl Attributes for Context<'_> {
     #[inline]
     fn attribute(&self, name: &[u8]) -> Option<Value<'_>> {
         let inline = self.inline.get(..self.inline_len).unwrap_or_default();
-        let added = inline.iter().rev().find(|(other, _)| other.as_bytes() == name);
+        let added = inline.iter().rev().find(|(other, _)| same(other.as_bytes(), name));
         if let Some((_, value)) = added
             && self.spilled.is_empty()
         {
             return Some(*value);
         }
-        let spilled = self.spilled.iter().rev().find(|(other, _)| other.as_bytes() == name);
-        let borrowed = || self.borrowed.iter().rev().find(|(other, _)| other.as_bytes() == name);
+        let spilled = self.spilled.iter().rev().find(|(other, _)| same(other.as_bytes(), name));
+        let borrowed = || self.borrowed.iter().rev().find(|(other, _)| same(other.as_bytes(), name));
         spilled.or(added).or_else(borrowed).map(|(_, value)| *value)
     }
 }

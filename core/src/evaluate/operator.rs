@@ -11,6 +11,21 @@ use super::{
 /// How deep `cat` follows lists in lists: no deeper than a JSON parser would have let them be.
 const MAX_TEXT_DEPTH: u32 = 128;
 
+/// `a == b` for the short texts that names and values of attributes are, without a call.
+#[inline]
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    // Two reads that may overlap cover every length from one to two of their sizes.
+    match a.len() {
+        0..4 => a.iter().eq(b),
+        4..8 => a.first_chunk::<4>() == b.first_chunk::<4>() && a.last_chunk::<4>() == b.last_chunk::<4>(),
+        8..=16 => a.first_chunk::<8>() == b.first_chunk::<8>() && a.last_chunk::<8>() == b.last_chunk::<8>(),
+        _ => a == b,
+    }
+}
+
 pub(crate) fn truthy(value: &Value<'_>) -> bool {
     match value {
         Value::Null => false,
@@ -51,7 +66,7 @@ pub(crate) fn equal(a: &Value<'_>, b: &Value<'_>) -> bool {
     match (a, b) {
         (Value::Null, Value::Null) => true,
         (Value::Null, _) | (_, Value::Null) => false,
-        (Value::Text(a), Value::Text(b)) => a == b,
+        (Value::Text(a), Value::Text(b)) => same(a, b),
         // Two whole numbers beyond 2^53 too are compared as doubles, as every JSON reader in JavaScript would.
         _ => number(a) == number(b),
     }
@@ -202,6 +217,20 @@ mod tests {
         assert_eq!(cut(f64::NAN, Some(f64::INFINITY)), "aé€😀z");
         assert_eq!(cut(f64::INFINITY, None), "");
         assert_eq!(substr(b"\xff\xfeab", 1.0, Some(2.0)), b"\xfea");
+    }
+
+    #[test]
+    fn texts_of_every_length_are_told_apart() {
+        let text: Vec<u8> = (0..40).collect();
+        for len in 0..text.len() {
+            assert!(same(&text[..len], &text[..len].to_vec()));
+            assert!(!same(&text[..len], &text[..=len]));
+            for at in 0..len {
+                let mut other = text[..len].to_vec();
+                other[at] ^= 1;
+                assert!(!same(&text[..len], &other), "{len} {at}");
+            }
+        }
     }
 
     #[test]

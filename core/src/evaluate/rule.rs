@@ -21,7 +21,7 @@ use super::{
     bucket::{self, Murmur3},
     context::Attributes,
     number::NumberText,
-    operator::{addend, contains, equal, number, ordered, strict_equal, substr, truthy, write_text},
+    operator::{addend, contains, equal, number, ordered, same, strict_equal, substr, truthy, write_text},
     scratch::Scratch,
     semver::{self, Version},
     value::{List, Object, ObjectKind, ObjectSource, Value},
@@ -67,7 +67,7 @@ pub(crate) struct Walk<'e, A: ?Sized> {
     island: Island<'e>,
     words: Words<'e>,
     whole: WholeContext<'e, A>,
-    shared: Shared<'e>,
+    shared: &'e Shared<'e>,
     scratch: Option<&'e Scratch>,
     steps: Cell<u32>,
 }
@@ -88,7 +88,12 @@ impl<A: Attributes + ?Sized> ObjectSource for WholeContext<'_, A> {
 
 impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
     /// Over the rule of `island`; `scratch` may be missing where the island says that the rule builds nothing.
-    pub(crate) fn new(island: Island<'e>, context: &'e A, shared: Shared<'e>, scratch: Option<&'e Scratch>) -> Self {
+    pub(crate) fn new(
+        island: Island<'e>,
+        context: &'e A,
+        shared: &'e Shared<'e>,
+        scratch: Option<&'e Scratch>,
+    ) -> Self {
         Self { island, words: island.words, whole: WholeContext(context), shared, scratch, steps: Cell::new(MAX_STEPS) }
     }
 
@@ -152,7 +157,7 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
                 let [name, name_len, text, text_len] = self.operands(node)?;
                 let text = self.bytes(text, text_len)?;
                 match self.whole.0.attribute(self.bytes(name, name_len)?) {
-                    Some(Value::Text(found)) => found == text,
+                    Some(Value::Text(found)) => same(found, text),
                     Some(other) if count == 0 => equal(&other, &Value::Text(text)),
                     _ => false,
                 }
@@ -652,7 +657,7 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
     fn is_among(&self, needle: &[u8], texts: usize, count: usize) -> Result<bool, Fault> {
         for index in 0..count {
             let [offset, len] = self.words.words(texts + 2 * index).ok_or(Fault::Exhausted)?;
-            if self.bytes(offset, len)? == needle {
+            if same(self.bytes(offset, len)?, needle) {
                 return Ok(true);
             }
         }

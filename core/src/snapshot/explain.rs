@@ -459,7 +459,7 @@ struct Explainer<'s, 'c, A: ?Sized> {
     island: Island<'s>,
     text: RuleText<'s>,
     context: &'c A,
-    shared: Shared<'s>,
+    shared: &'s Shared<'s>,
     left: &'c std::cell::Cell<u32>,
 }
 

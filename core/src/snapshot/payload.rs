@@ -150,8 +150,8 @@ impl Snapshot {
 
     /// The view, for no longer than `self` lives.
     #[inline]
-    pub(crate) fn view(&self) -> View<'_> {
-        self.view
+    pub(crate) fn view(&self) -> &View<'_> {
+        &self.view
     }
 }
 

@@ -23,8 +23,7 @@ pub(crate) struct View<'a> {
     arena: &'a [u8],
     index: Index<'a>,
     pub(crate) tables: &'a ArchivedTables,
-    shared: &'a [ArchivedNamed],
-    lists: &'a [(u64, IdList<'a>)],
+    shared: Shared<'a>,
 }
 
 /// What rules find outside their island: shared sets and id lists.
@@ -154,8 +153,7 @@ impl<'a> View<'a> {
             arena: tables.arena.as_slice(),
             index: Index::new(places, tables.seed.to_native(), tables.probes.to_native())?,
             tables,
-            shared: tables.shared.as_slice(),
-            lists,
+            shared: Shared { arena: tables.arena.as_slice(), sets: tables.shared.as_slice(), lists },
         })
     }
 
@@ -268,8 +266,8 @@ impl<'a> View<'a> {
         Walk::new(island, context, self.shared(), Some(&scratch)).choose(rule)
     }
 
-    pub(crate) fn shared(&self) -> Shared<'a> {
-        Shared { arena: self.arena, sets: self.shared, lists: self.lists }
+    pub(crate) const fn shared(&self) -> &Shared<'a> {
+        &self.shared
     }
 
     #[inline]
