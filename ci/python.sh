@@ -31,7 +31,8 @@ quietly "$bin/maturin" build --profile dev --manifest-path "$package/Cargo.toml"
 quietly "$bin/python" -m pip install --disable-pip-version-check --no-deps --force-reinstall "$work"/wheels/*.whl
 
 if [ -z "${FLAGS_PUBLISH:-}" ]; then
-    quietly cargo build --quiet --package libflags-tests --bin flags-publish
+    # As the other tests build it: one package alone would have other features, and so compile most crates again.
+    quietly cargo build --quiet --workspace --all-targets
     FLAGS_PUBLISH=$(dirname "$work")/debug/flags-publish
 fi
 export FLAGS_PUBLISH
