@@ -718,12 +718,13 @@ impl<P: Payload> Held<'_, P> {
         let notes = self.reader.cold.notes.load(Ordering::Relaxed);
         // SAFETY: never null, and only the holder of the lock retires it.
         let notes = unsafe { &*notes };
-        let path = self.state.directory.is_some().then(|| self.state.set.clone());
+        let path = self.state.directory.is_some().then_some(&self.state.set);
         let error = error.map(|error| match &self.state.refused {
             Some(Refused { record, reason, .. }) => format!("generation {} refused: {reason}", record.generation),
             None => error.to_string(),
         });
-        if error != notes.error || path != notes.path {
+        if error != notes.error || path != notes.path.as_ref() {
+            let path = path.cloned();
             let old = reclaim::replace(&self.reader.cold.notes, boxed(Notes { error, path }));
             self.state.retired_notes.push(old);
             self.reap();
