@@ -344,6 +344,10 @@ impl<P: Payload> Reader<P> {
     #[must_use]
     pub fn status(&self) -> Status {
         self.look();
+        // What a thread was inside of at the last swap may be free by now: not to be counted as mapped.
+        if let Some(mut held) = self.lock() {
+            held.reap();
+        }
         let guard = self.enter();
         let node = guard.node();
         let page = self.window.page();

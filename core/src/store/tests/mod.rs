@@ -217,6 +217,11 @@ fn evaluations_nest_and_pins_outlive_swaps() {
     publish(&mut publisher, 21);
     assert_eq!(value(&reader), Some(21));
     assert_eq!(reader.status().generations_mapped, 2, "the current one and the pinned one");
+    let guard = reader.enter();
+    publish(&mut publisher, 22);
+    assert_eq!(value(&reader), Some(22));
+    drop(guard);
+    assert_eq!(reader.status().generations_mapped, 2, "what no thread is inside of any more does not wait for a swap");
     drop(reader);
     assert_eq!(thread::spawn(move || pin.payload().value()).join().unwrap(), 4);
 }
