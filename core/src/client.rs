@@ -404,10 +404,7 @@ impl Client {
     ) -> R {
         let guard = self.reader.enter();
         let value = guard.payload().and_then(|snapshot| {
-            let answer = match &self.flag_set {
-                None => snapshot.find(key),
-                Some(flag_set) => flag_set.find(snapshot, key),
-            };
+            let answer = find(self.flag_set.as_ref(), snapshot, key);
             snapshot.answer_value(answer?, want, context)
         });
         read(value)
@@ -441,10 +438,7 @@ impl Client {
         if let Some(answer) = version.and_then(|version| cache.answer(self.number, version)) {
             return (answer != Answer::ABSENT).then_some(answer);
         }
-        let found = match &self.flag_set {
-            None => snapshot.find(key),
-            Some(flag_set) => flag_set.find(snapshot, key),
-        };
+        let found = find(self.flag_set.as_ref(), snapshot, key);
         if let Some(version) = version {
             cache.keep(self.number, version, found.unwrap_or(Answer::ABSENT));
         }
@@ -540,10 +534,7 @@ impl Pinned {
 
     fn value<A: Attributes + ?Sized>(&self, key: &[u8], want: Want, context: &A) -> Option<FlagValue<'_>> {
         let snapshot = self.flags()?;
-        let answer = match &self.flag_set {
-            None => snapshot.find(key),
-            Some(flag_set) => flag_set.find(snapshot, key),
-        };
+        let answer = find(self.flag_set.as_ref(), snapshot, key);
         snapshot.answer_value(answer?, want, context)
     }
 }
@@ -623,6 +614,15 @@ impl FlagSet {
     }
 }
 
+/// What the index says of `key`, in the flag set that a selector narrows to.
+#[inline]
+fn find(flag_set: Option<&FlagSet>, snapshot: &Snapshot, key: &[u8]) -> Option<Answer> {
+    match flag_set {
+        None => snapshot.find(key),
+        Some(flag_set) => flag_set.find(snapshot, key),
+    }
+}
+
 fn evaluate<'a, A: Attributes + ?Sized>(
     snapshot: Option<&'a Snapshot>,
     flag_set: Option<&FlagSet>,
@@ -631,11 +631,7 @@ fn evaluate<'a, A: Attributes + ?Sized>(
     context: &A,
 ) -> Evaluation<'a> {
     let Some(snapshot) = snapshot else { return Evaluation::error(ErrorCode::ProviderNotReady) };
-    let answer = match flag_set {
-        None => snapshot.find(key),
-        Some(flag_set) => flag_set.find(snapshot, key),
-    };
-    match answer {
+    match find(flag_set, snapshot, key) {
         Some(answer) => snapshot.answer_evaluation(answer, want, context),
         None => Evaluation::error(ErrorCode::FlagNotFound),
     }
