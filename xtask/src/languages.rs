@@ -36,6 +36,13 @@ impl Build {
         process::run("cargo build", &mut command)
     }
 
+    /// Builds what these arguments of cargo select, and nothing else.
+    pub(crate) fn only(self, selection: &[&str]) -> Result<()> {
+        let mut command = process::cargo();
+        command.args(["build", "--quiet", "--profile", self.profile]).args(selection);
+        process::run("cargo build", &mut command)
+    }
+
     /// What was built, by its file name.
     pub(crate) fn file(self, name: &str) -> PathBuf {
         process::target().join(self.folder).join(name)

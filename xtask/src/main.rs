@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod gen_header;
 mod install;
+mod instructions;
 mod languages;
 mod process;
 mod readme;
@@ -31,6 +32,8 @@ enum Command {
     Demo,
     /// Measures what a flag check costs, and keeps a record.
     Bench(bench::Arguments),
+    /// Counts the instructions of a flag check, and compares them with those accepted.
+    Instructions(instructions::Arguments),
     /// Compiles and runs the programs in the README.
     Readme,
     /// Says which of the programs that building and testing need are here.
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo => demo::run(),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Instructions(arguments) => instructions::run(&arguments),
         Command::Readme => readme::run(),
         Command::Doctor => doctor::run(),
         Command::Gen { what: Generated::Header, check } => gen_header::run(check),

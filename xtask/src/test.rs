@@ -106,6 +106,12 @@ const STEPS: &[Step] = &[
         run: Run::Xtask(&["bench", "--check"]),
         is_test: false,
     },
+    Step {
+        name: "instructions",
+        about: "a flag check executes as many instructions as was accepted",
+        run: Run::Xtask(&["instructions"]),
+        is_test: false,
+    },
 ];
 
 /// What came of a step.
@@ -120,7 +126,7 @@ struct Outcome {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.list {
         for step in STEPS {
-            println!("{:<10}{}", step.name, step.about);
+            println!("{:<14}{}", step.name, step.about);
         }
         return Ok(());
     }
@@ -145,7 +151,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// Runs a step and prints its line.
 fn perform(step: &'static Step, logs: &Path) -> Result<Outcome> {
-    print!("{:<10}", step.name);
+    print!("{:<14}", step.name);
     io::stdout().flush()?;
     let log = logs.join(step.name).with_extension("log");
     let start = Instant::now();
@@ -175,7 +181,7 @@ fn perform(step: &'static Step, logs: &Path) -> Result<Outcome> {
     let counts = if count.total() > 0 { count.to_string() } else { String::new() };
     println!("{}", format!("{verdict:<8}{seconds:>7.1} s   {counts}").trim_end());
     if let Err(error) = status {
-        println!("{:10}{error:#}", "");
+        println!("{:14}{error:#}", "");
     }
     Ok(Outcome { step, passed, count, skipped, log })
 }
