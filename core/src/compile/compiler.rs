@@ -1,4 +1,10 @@
 //! Documents in, snapshot out; what has not changed is not compiled again, and what broke keeps its last good form.
+//!
+//! ```text
+//! compile(documents):  of each document, the flags whose text is another are read  ┐
+//! apply(patches):      the flags of the patches are read                           ├─ the image is patched,
+//!                                                                                  ┘  or assembled from all islands
+//! ```
 
 use std::{
     borrow::Borrow,
@@ -10,23 +16,23 @@ use std::{
 };
 
 use rkyv::util::AlignedVec;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     emit::{Compiled, Emitter},
-    fold::fold,
+    image::{Flags, Image, Shown},
+    known::{Bank, Known, Memory, State, Uses},
+    read::{Fresh, Reading},
 };
 use crate::{
     Error,
     definition::{
-        Document, Flag, Limits, ListNames, Problem, RawFlag, Selector, Severity, flag_set_id,
+        Document, Evaluators, Limits, Problem, RawFlag, Selector, Severity,
         lists::{self, ListFile},
     },
     snapshot::{
         BuiltIdList, IdListBuilder, Snapshot,
-        archive::{Extent, Named, Tables},
         index::{self, Answer},
-        island::WORD_SET,
         set::SharedSet,
     },
 };
@@ -35,32 +41,50 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Compiler {
     limits: Limits,
-    /// What is known of each document, by its name.
-    documents: HashMap<String, Memory>,
+    selector: Selector,
+    /// What is known of each document, in rising precedence.
+    documents: Vec<Memory>,
+    bank: Bank,
+    /// What was compiled last; `None` where that failed, or is to be made anew.
+    image: Option<Image>,
+    /// The id lists that it names.
+    named_lists: Vec<CompiledList>,
     lists: HashMap<PathBuf, KnownList>,
+    /// Those that the documents declare.
+    used: UsedLists,
     /// Last good forms out of a snapshot from before, by flag key.
     restored: HashMap<String, Arc<Compiled>>,
     /// The id lists that the snapshot from before names, by their content's: label and number of ids. Last good forms
     /// may refer to them when their files are gone.
     named: HashMap<u64, (String, u64)>,
-    /// How many times it has compiled.
-    round: u64,
 }
 
 /// What came of compiling.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Compilation {
-    /// The snapshot, for a publisher or a reader.
-    pub snapshot: AlignedVec,
+    /// The snapshot, for a publisher or a reader. Drop it before compiling again, and the next one is made in its place.
+    pub snapshot: Arc<AlignedVec>,
     /// How many flags it has.
     pub flags: usize,
-    /// Everything wrong with the documents, warnings included, in their order.
+    /// Keys of the flags that may not be as they were in the compilation before; `None`: any may.
+    pub changed: Option<Vec<String>>,
+    /// Everything wrong with the documents, warnings included, in their order; of [`apply`](Compiler::apply), with its patches.
     pub problems: Vec<Problem>,
     /// Flags whose definition is broken.
     pub broken: Vec<BrokenFlag>,
     /// The id lists that must lie beside the snapshot.
     pub lists: Vec<CompiledList>,
+}
+
+/// Changed flags of one document, for [`Compiler::apply`].
+#[derive(Clone, Copy, Debug)]
+pub struct Patch<'p> {
+    /// Named like the document that changes, with the flags that are new in it or take the place of those with their keys. What else
+    /// stands in it does not count: evaluators, metadata and id lists are those of the document as it was compiled.
+    pub flags: &'p Document,
+    /// The keys of flags that the document has no more.
+    pub removed: &'p [String],
 }
 
 /// A flag whose definition is broken: its neighbours do not notice.
@@ -87,23 +111,6 @@ pub struct CompiledList {
     pub built: Option<Arc<BuiltIdList>>,
 }
 
-#[derive(Debug, Default)]
-struct Memory {
-    /// The hash of all that a flag's compiled form depends on outside its own text.
-    surroundings: u64,
-    flags: HashMap<String, FlagMemory>,
-}
-
-#[derive(Debug)]
-struct FlagMemory {
-    /// The hash of the flag's text. A flag with problems is read again each time, since they say where it stands.
-    text: Option<u64>,
-    set_id: Option<Arc<str>>,
-    good: Option<Arc<Compiled>>,
-    /// The compile in which it was last seen.
-    seen: u64,
-}
-
 #[derive(Debug)]
 struct KnownList {
     stamp: (SystemTime, u64),
@@ -112,14 +119,16 @@ struct KnownList {
     built: Option<Arc<BuiltIdList>>,
 }
 
-/// One flag on its way into the snapshot.
-#[derive(Debug)]
-struct Entry<'d> {
-    key: &'d str,
-    set_id: Option<Arc<str>>,
-    document: usize,
-    compiled: Arc<Compiled>,
+/// What may not be in the image yet.
+#[derive(Debug, Default)]
+struct Changes {
+    /// More than single flags.
+    all: bool,
+    keys: Vec<String>,
 }
+
+/// The id lists that documents declare: file and label.
+type UsedLists = Vec<(PathBuf, String)>;
 
 impl Compiler {
     /// A compiler that remembers nothing yet.
@@ -157,96 +166,273 @@ impl Compiler {
     /// with a flag is no error here but a [`Problem`].
     pub fn compile<D: Borrow<Document>>(&mut self, documents: &[D], selector: &Selector) -> Result<Compilation, Error> {
         let documents: Vec<&Document> = documents.iter().map(Borrow::borrow).collect();
-        self.round += 1;
-        let mut problems = Vec::new();
-        let mut broken = Vec::new();
-        let mut entries = Vec::with_capacity(documents.iter().map(|document| document.flags().len()).sum());
-        let mut used = Vec::new();
-        for (number, &document) in documents.iter().enumerate() {
+        let mut changes = Changes::default();
+        let (mut problems, mut broken, mut used) = (Vec::new(), Vec::new(), Vec::new());
+        if self.selector != *selector {
+            self.selector = selector.clone();
+            changes.all = true;
+        }
+        changes.all |=
+            !self.documents.iter().map(|memory| &*memory.name).eq(documents.iter().map(|known| known.name()));
+        let mut memories = std::mem::take(&mut self.documents);
+        for &document in &documents {
             problems.extend_from_slice(document.problems());
             let labels = self.load_lists(document, &mut problems, &mut used);
-            let first = entries.len();
-            self.compile_document(number, document, &labels, &mut entries, &mut problems, &mut broken);
-            let kept = entries.split_off(first);
-            entries.extend(kept.into_iter().filter(|entry| selector.matches(entry.set_id.as_deref(), document.name())));
+            let known = memories.iter().position(|memory| memory.name == document.name());
+            let mut memory = known.map_or_else(|| Memory::new(document), |at| memories.remove(at));
+            self.read_document(document, &mut memory, labels, &mut changes, &mut problems, &mut broken);
+            self.documents.push(memory);
         }
-        self.documents.retain(|name, _| documents.iter().any(|document| document.name() == name));
+        memories.iter().for_each(|memory| memory.flags().for_each(|(_, flag)| self.bank.give_up(flag.island)));
         self.restored = HashMap::new();
-        entries.sort_by(|a, b| (a.key, &a.set_id, a.document).cmp(&(b.key, &b.set_id, b.document)));
-        keep_last(&mut entries);
-        if entries.len() > self.limits.flags {
-            return Err(Error::Payload(format!("{} flags, at most {} are allowed", entries.len(), self.limits.flags)));
-        }
-        let lists = self.lists_of(&entries, used);
-        let snapshot = assemble(&documents, &entries, &lists)?;
-        Ok(Compilation { snapshot, flags: entries.len(), problems, broken, lists })
+        self.used = used;
+        let (snapshot, changed) = self.image(changes)?;
+        Ok(Compilation { snapshot, changed, flags: self.len(), problems, broken, lists: self.hand_out_lists() })
     }
 
-    /// Compiles what has changed of one document.
-    fn compile_document<'d>(
+    /// Compiles changed flags of documents that were compiled before, and leaves all others alone: the work is that of the changes,
+    /// not of the set.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`](Self::compile), and [`Error::Payload`] where a patch names a document that was not compiled, or id lists would have to
+    /// be read again after [`forget_lists`](Self::forget_lists); nothing is changed then, and whole documents are to be compiled.
+    pub fn apply(&mut self, patches: &[Patch<'_>]) -> Result<Compilation, Error> {
+        let place = |patch: &Patch<'_>| {
+            let known = self.documents.iter().position(|memory| memory.name == patch.flags.name());
+            known.ok_or_else(|| {
+                Error::Payload(format!("{} was not compiled, so it cannot be patched", patch.flags.name()))
+            })
+        };
+        let places = patches.iter().map(place).collect::<Result<Vec<usize>, Error>>()?;
+        if self.image.is_none() && !self.used.is_empty() {
+            let message = "id lists are to be read again, which takes whole documents";
+            return Err(Error::Payload(message.to_owned()));
+        }
+        let mut changes = Changes::default();
+        let (mut problems, mut broken) = (Vec::new(), Vec::new());
+        for (patch, place) in patches.iter().zip(places) {
+            problems.extend_from_slice(patch.flags.problems());
+            let Some(memory) = self.documents.get_mut(place) else { continue };
+            let mut memory = std::mem::take(memory);
+            self.patch_document(patch, &mut memory, &mut changes, &mut problems);
+            if let Some(place) = self.documents.get_mut(place) {
+                *place = memory;
+            }
+        }
+        for memory in self.documents.iter().filter(|memory| memory.broken > 0) {
+            broken.extend(memory.flags().filter(|(_, flag)| flag.is_broken()).map(|(_, flag)| BrokenFlag {
+                key: String::from_utf8_lossy(self.bank.key(flag)).into_owned(),
+                document: memory.name.clone(),
+                last_good: flag.state == State::LastGood,
+            }));
+        }
+        let (snapshot, changed) = self.image(changes)?;
+        Ok(Compilation { snapshot, changed, flags: self.len(), problems, broken, lists: self.hand_out_lists() })
+    }
+
+    fn len(&self) -> usize {
+        self.image.as_ref().map_or(0, Image::len)
+    }
+
+    /// Reads what has changed of a document.
+    fn read_document(
         &mut self,
-        number: usize,
-        document: &'d Document,
-        labels: &HashMap<String, u64>,
-        entries: &mut Vec<Entry<'d>>,
+        document: &Document,
+        memory: &mut Memory,
+        labels: HashMap<String, u64>,
+        changes: &mut Changes,
         problems: &mut Vec<Problem>,
         broken: &mut Vec<BrokenFlag>,
     ) {
-        let surroundings = surroundings(document, labels);
-        let memory = self.documents.entry(document.name().to_owned()).or_default();
-        let unchanged = memory.surroundings == surroundings;
-        memory.surroundings = surroundings;
-        let seen = self.round;
-        let (evaluators, names) = (document.evaluators(&self.limits), labels.keys().cloned().collect::<ListNames>());
-        let known: Vec<u64> = self.lists.values().map(|list| list.name).chain(self.named.keys().copied()).collect();
+        let (surroundings, metadata) = memory.surround(document, labels);
+        changes.all |= !surroundings || !metadata;
+        let mut walk = Vec::with_capacity(document.flags().len());
+        let mut seen = 0;
+        let mut raws: Vec<RawFlag<'_>> = Vec::new();
+        let mut todo: Vec<Todo> = Vec::new();
+        let mut steps = Steps::default();
         for raw in document.flags() {
             let text = xxh3_64(raw.json().as_bytes());
-            if let Some(flag) = memory.flags.get_mut(raw.key()) {
-                flag.seen = seen;
-                if unchanged && flag.text == Some(text) {
-                    if let Some(compiled) = &flag.good {
-                        let (set_id, compiled) = (flag.set_id.clone(), Arc::clone(compiled));
-                        entries.push(Entry { key: raw.key(), set_id, document: number, compiled });
-                    }
-                    continue;
-                }
+            let slot = steps.next(raw.key().as_bytes(), memory, &self.bank);
+            seen += usize::from(slot.is_some());
+            let same = |flag: &Known| surroundings && flag.state == State::Good && flag.text == text;
+            if !slot.and_then(|slot| memory.flag(slot)).is_some_and(same) {
+                todo.push(Todo { slot, text, at: walk.len() });
+                raws.push(raw);
             }
-            let outcome = Flag::parse(&raw, &evaluators, &names, &self.limits);
-            let flag = match outcome {
-                Ok(checked) => {
-                    let compiled = Arc::new(emit(&checked.flag, labels));
-                    let set_id = flag_set_id(document.metadata(), &checked.flag.metadata).map(Arc::from);
-                    let text = checked.warnings.is_empty().then_some(text);
-                    problems.extend(checked.warnings);
-                    FlagMemory { text, set_id, good: Some(compiled), seen }
-                }
+            walk.push(slot.unwrap_or(u32::MAX));
+        }
+        if seen < memory.len() {
+            let mut kept: Vec<u32> = walk.clone();
+            kept.sort_unstable();
+            let gone = memory.flags().map(|(slot, _)| slot).filter(|slot| kept.binary_search(slot).is_err());
+            self.remove(gone.collect(), memory, changes);
+        }
+        let labels = std::mem::take(&mut memory.labels);
+        let limits = self.limits.clone();
+        let reading = Reading::of(document, &labels, &limits);
+        self.read(&reading, &raws, &todo, memory, changes, problems, &mut walk);
+        drop(reading);
+        memory.labels = labels;
+        for (raw, todo) in raws.iter().zip(&todo) {
+            let flag = walk.get(todo.at).and_then(|slot| memory.flag(*slot));
+            if let Some(flag) = flag.filter(|flag| flag.is_broken()) {
+                let (key, document) = (raw.key().to_owned(), document.name().to_owned());
+                broken.push(BrokenFlag { key, document, last_good: flag.state == State::LastGood });
+            }
+        }
+        memory.walk = walk;
+    }
+
+    fn patch_document(
+        &mut self,
+        patch: &Patch<'_>,
+        memory: &mut Memory,
+        changes: &mut Changes,
+        problems: &mut Vec<Problem>,
+    ) {
+        let gone = patch.removed.iter().filter_map(|key| memory.find(key.as_bytes(), &self.bank));
+        let mut gone: Vec<u32> = gone.collect();
+        gone.sort_unstable();
+        gone.dedup();
+        self.remove(gone, memory, changes);
+        let raws: Vec<RawFlag<'_>> = patch.flags.flags().collect();
+        let todo: Vec<Todo> = raws
+            .iter()
+            .enumerate()
+            .map(|(at, raw)| Todo {
+                slot: memory.find(raw.key().as_bytes(), &self.bank),
+                text: xxh3_64(raw.json().as_bytes()),
+                at,
+            })
+            .collect();
+        let mut walk = vec![u32::MAX; raws.len()];
+        let (labels, metadata) = (std::mem::take(&mut memory.labels), std::mem::take(&mut memory.metadata));
+        let written = std::mem::take(&mut memory.evaluators);
+        let limits = self.limits.clone();
+        let evaluators = Evaluators::new(written.iter().map(|(name, body)| (&**name, 0, &**body)), &limits);
+        let reading = Reading::new(evaluators, &labels, &metadata, &limits);
+        self.read(&reading, &raws, &todo, memory, changes, problems, &mut walk);
+        drop(reading);
+        (memory.labels, memory.metadata, memory.evaluators) = (labels, metadata, written);
+    }
+
+    /// Reads flags and remembers what came of them; `walk` learns the slots of those that had none.
+    #[expect(clippy::too_many_arguments, reason = "what is read, what is known, and what is found")]
+    fn read(
+        &mut self,
+        reading: &Reading<'_>,
+        raws: &[RawFlag<'_>],
+        todo: &[Todo],
+        memory: &mut Memory,
+        changes: &mut Changes,
+        problems: &mut Vec<Problem>,
+        walk: &mut [u32],
+    ) {
+        let read = reading.flags(raws, &mut self.bank);
+        let lists: Vec<u64> = self.lists.values().map(|list| list.name).chain(self.named.keys().copied()).collect();
+        let (mut new, mut places) = (Vec::new(), Vec::new());
+        // Most often all flags are new, or a few of many.
+        let everything = todo.len() > memory.len() / 4 + 64;
+        changes.all |= everything;
+        for ((raw, todo), outcome) in raws.iter().zip(todo).zip(read) {
+            let known = match outcome {
+                Ok(fresh) => known(fresh, todo.text, problems),
                 Err(found) => {
                     problems.extend(found);
-                    let previous = memory.flags.remove(raw.key());
-                    let set_id = match &previous {
-                        Some(flag) => flag.set_id.clone(),
-                        None => flag_set_id(document.metadata(), &[]).map(Arc::from),
-                    };
-                    let good = previous.and_then(|flag| flag.good).or_else(|| self.restored.get(raw.key()).cloned());
-                    let good = good.filter(|good| good.lists.iter().all(|list| known.contains(list)));
-                    let last_good = good.is_some();
-                    let document = document.name().to_owned();
-                    broken.push(BrokenFlag { key: raw.key().to_owned(), document, last_good });
-                    if !last_good {
-                        entries.push(broken_entry(&raw, set_id.clone(), number));
-                    }
-                    FlagMemory { text: None, set_id, good, seen }
+                    let before = todo.slot.and_then(|slot| memory.flag(slot)).cloned();
+                    self.broken(raw.key(), before, reading, todo.text, &lists)
                 }
             };
-            if let Some(compiled) = &flag.good {
-                let (set_id, compiled) = (flag.set_id.clone(), Arc::clone(compiled));
-                entries.push(Entry { key: raw.key(), set_id, document: number, compiled });
+            match todo.slot.and_then(|slot| Some((slot, memory.flag(slot)?))) {
+                Some((slot, before)) => {
+                    let same = before.what == known.what
+                        && before.set_id == known.set_id
+                        && self.bank.island(before.island) == self.bank.island(known.island);
+                    changes.all |= !before.uses_the_same(&known);
+                    if !same && !changes.all {
+                        changes.keys.push(raw.key().to_owned());
+                    }
+                    memory.replace(slot, known, &mut self.bank);
+                }
+                None => {
+                    changes.all |= known.uses.is_some();
+                    if !changes.all {
+                        changes.keys.push(raw.key().to_owned());
+                    }
+                    new.push(known);
+                    places.push(todo.at);
+                }
             }
-            memory.flags.insert(raw.key().to_owned(), flag);
         }
-        if memory.flags.len() > document.flags().len() {
-            memory.flags.retain(|_, flag| flag.seen == seen);
+        for (slot, at) in memory.insert(new, &self.bank).into_iter().zip(places) {
+            if let Some(place) = walk.get_mut(at) {
+                *place = slot;
+            }
         }
+    }
+
+    /// A flag that is broken: in its last good form, if it has one.
+    fn broken(&mut self, key: &str, before: Option<Known>, reading: &Reading<'_>, text: u64, lists: &[u64]) -> Known {
+        let usable = |used: &[u64]| used.iter().all(|list| lists.contains(list));
+        let set_id = before.as_ref().map_or_else(|| reading.set_id.clone(), |before| before.set_id.clone());
+        let good = before.filter(|before| before.state != State::Broken);
+        if let Some(good) = good {
+            if usable(good.uses.as_deref().map_or(&[], |uses| &uses.lists)) {
+                // It lies where it lay, and `replace` sees that.
+                return Known { state: State::LastGood, text, ..good };
+            }
+        } else if let Some(good) = self.restored.get(key).filter(|good| usable(&good.lists)) {
+            let (island, what) = (self.bank.add(&good.island), good.what);
+            let uses = Uses::of(good.sets.clone(), good.lists.clone());
+            return Known { island, what, state: State::LastGood, text, set_id, uses };
+        }
+        let broken = Emitter::default().broken(key);
+        let island = self.bank.add(&broken.island);
+        Known { island, what: broken.what, state: State::Broken, text, set_id, uses: None }
+    }
+
+    fn remove(&mut self, slots: Vec<u32>, memory: &mut Memory, changes: &mut Changes) {
+        if slots.is_empty() {
+            return;
+        }
+        changes.all |= slots.len() > memory.len() / 4 + 64;
+        for flag in slots.iter().filter_map(|slot| memory.flag(*slot)) {
+            changes.all |= flag.uses.is_some();
+            if !changes.all {
+                changes.keys.push(String::from_utf8_lossy(self.bank.key(flag)).into_owned());
+            }
+        }
+        memory.remove(&slots, &mut self.bank);
+    }
+
+    /// Brings the image up to date; gives its bytes, and which flags may be others than they were.
+    fn image(&mut self, changes: Changes) -> Result<(Arc<AlignedVec>, Option<Vec<String>>), Error> {
+        self.bank.tidy(&mut self.documents);
+        let Self { documents, bank, selector, lists, named, used, limits, image: image_before, .. } = &mut *self;
+        let flags = Flags { documents, bank, selector };
+        let limit = limits.flags;
+        let mut image = image_before.take();
+        // After a compilation that failed nobody knows what has changed since the one before.
+        let single = image.is_some() && !changes.all;
+        if let Some(patched) = &mut image
+            && (!single || changes.keys.iter().any(|key| patched.patch(key.as_bytes(), flags).is_err()))
+        {
+            image = None;
+        }
+        let image = match image.filter(|image| image.len() <= limit) {
+            Some(image) => image,
+            None => {
+                let lists = |shown: &[Shown]| lists_of(flags, shown, used, lists, named);
+                let (image, lists) = Image::assemble(flags, limit, single, lists)?;
+                self.named_lists = lists;
+                image
+            }
+        };
+        let bytes = Arc::clone(&image.bytes);
+        self.image = Some(image);
+        Ok((bytes, single.then_some(changes.keys)))
     }
 
     /// Reads the id lists that a document declares where they have changed; gives their names by what rules call them.
@@ -289,51 +475,90 @@ impl Compiler {
         Ok(())
     }
 
-    /// The id lists that the flags refer to, in the order of their names; each is handed out with its content once.
-    fn lists_of(&mut self, entries: &[Entry<'_>], used: Vec<(PathBuf, String)>) -> Vec<CompiledList> {
-        let mut wanted: Vec<u64> = entries.iter().flat_map(|entry| entry.compiled.lists.iter().copied()).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let mut lists: Vec<CompiledList> = Vec::new();
-        for (path, label) in used {
-            let Some(known) = self.lists.get_mut(&path) else { continue };
-            if wanted.binary_search(&known.name).is_ok() && lists.iter().all(|list| list.name != known.name) {
-                lists.push(CompiledList { name: known.name, label, ids: known.ids, built: known.built.take() });
-            }
-        }
-        for name in wanted {
-            if let Some((label, ids)) = self.named.get(&name)
-                && lists.iter().all(|list| list.name != name)
-            {
-                lists.push(CompiledList { name, label: label.clone(), ids: *ids, built: None });
-            }
-        }
-        lists.sort_by_key(|list| list.name);
-        self.named = lists.iter().map(|list| (list.name, (list.label.clone(), list.ids))).collect();
+    /// The id lists of the image; each is handed out with its content once.
+    fn hand_out_lists(&mut self) -> Vec<CompiledList> {
+        let lists = self.named_lists.clone();
+        self.named_lists.iter_mut().for_each(|list| list.built = None);
         lists
     }
 
     /// Forgets which id lists have been handed out, so that the next compilation hands them all out again: for a
     /// store that was emptied.
     pub fn forget_lists(&mut self) {
+        self.image = None;
         self.lists.clear();
         self.named.clear();
     }
 }
 
-fn emit(flag: &Flag, labels: &HashMap<String, u64>) -> Compiled {
-    let lists = |label: &str| labels.get(label).copied();
-    match flag.targeting.as_ref().and_then(fold) {
-        Some(folded) => {
-            let flag = Flag { targeting: Some(folded), ..flag.clone() };
-            Emitter::default().flag(&flag, &lists)
+/// A flag on its way from the text to its slot.
+#[derive(Clone, Copy, Debug)]
+struct Todo {
+    slot: Option<u32>,
+    text: u64,
+    /// Its place in the walk.
+    at: usize,
+}
+
+/// Finds the slots of flags that most often come in the order in which they came before.
+#[derive(Debug, Default)]
+struct Steps {
+    at: usize,
+}
+
+impl Steps {
+    fn next(&mut self, key: &[u8], memory: &Memory, bank: &Bank) -> Option<u32> {
+        /// How far ahead a flag is sought after others were taken out.
+        const AHEAD: usize = 64;
+        let expected = memory.walk.get(self.at).copied();
+        let hit = expected.filter(|slot| memory.flag(*slot).is_some_and(|flag| bank.key(flag) == key));
+        if hit.is_some() {
+            self.at += 1;
+            return hit;
         }
-        None => Emitter::default().flag(flag, &lists),
+        let slot = memory.find(key, bank)?;
+        let ahead = memory.walk.iter().skip(self.at).take(AHEAD).position(|other| *other == slot);
+        self.at += ahead.map_or(0, |ahead| ahead + 1);
+        Some(slot)
     }
 }
 
-fn broken_entry<'d>(raw: &RawFlag<'d>, set_id: Option<Arc<str>>, document: usize) -> Entry<'d> {
-    Entry { key: raw.key(), set_id, document, compiled: Arc::new(Emitter::default().broken(raw.key())) }
+fn known(fresh: Fresh, text: u64, problems: &mut Vec<Problem>) -> Known {
+    let state = if fresh.warnings.is_empty() { State::Good } else { State::Odd };
+    problems.extend(fresh.warnings);
+    Known { island: fresh.island, what: fresh.what, state, text, set_id: fresh.set_id, uses: fresh.uses }
+}
+
+/// The id lists that flags refer to, in the order of their names.
+fn lists_of(
+    flags: Flags<'_>,
+    shown: &[Shown],
+    used: &[(PathBuf, String)],
+    known: &mut HashMap<PathBuf, KnownList>,
+    named: &mut HashMap<u64, (String, u64)>,
+) -> Vec<CompiledList> {
+    let uses = shown.iter().filter_map(|flag| flags.known(flag)?.uses.as_deref());
+    let mut wanted: Vec<u64> = uses.flat_map(|uses| uses.lists.iter().copied()).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let mut lists: Vec<CompiledList> = Vec::new();
+    for (path, label) in used {
+        let Some(known) = known.get_mut(path) else { continue };
+        if wanted.binary_search(&known.name).is_ok() && lists.iter().all(|list| list.name != known.name) {
+            let (label, built) = (label.clone(), known.built.take());
+            lists.push(CompiledList { name: known.name, label, ids: known.ids, built });
+        }
+    }
+    for name in wanted {
+        if let Some((label, ids)) = named.get(&name)
+            && lists.iter().all(|list| list.name != name)
+        {
+            lists.push(CompiledList { name, label: label.clone(), ids: *ids, built: None });
+        }
+    }
+    lists.sort_by_key(|list| list.name);
+    *named = lists.iter().map(|list| (list.name, (list.label.clone(), list.ids))).collect();
+    lists
 }
 
 fn list_problem(document: &Document, name: &str, message: String) -> Problem {
@@ -345,133 +570,4 @@ fn list_problem(document: &Document, name: &str, message: String) -> Problem {
 fn stamp(path: &Path) -> io::Result<(SystemTime, u64)> {
     let metadata = fs::metadata(path)?;
     Ok((metadata.modified()?, metadata.len()))
-}
-
-/// The hash of what flags share: evaluators, id lists, and the flag set they are in.
-fn surroundings(document: &Document, labels: &HashMap<String, u64>) -> u64 {
-    let mut hash = Xxh3::new();
-    let mut part = |bytes: &[u8]| {
-        hash.update(&(bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    };
-    for (name, body) in document.raw_evaluators() {
-        part(name.as_bytes());
-        part(body.as_bytes());
-    }
-    let mut labels: Vec<(&String, &u64)> = labels.iter().collect();
-    labels.sort_unstable();
-    for (label, name) in labels {
-        part(label.as_bytes());
-        part(&name.to_le_bytes());
-    }
-    part(flag_set_id(document.metadata(), &[]).unwrap_or_default().as_bytes());
-    hash.digest()
-}
-
-/// Of entries with one key and flag set, which lie side by side, keeps the last.
-fn keep_last(entries: &mut Vec<Entry<'_>>) {
-    entries.reverse();
-    entries.dedup_by(|a, b| a.key == b.key && a.set_id == b.set_id);
-    entries.reverse();
-}
-
-/// Puts the parts together.
-fn assemble(documents: &[&Document], entries: &[Entry<'_>], lists: &[CompiledList]) -> Result<AlignedVec, Error> {
-    let mut arena = Vec::with_capacity(entries.iter().map(|entry| entry.compiled.island.len()).sum());
-    // Every flag set's metadata once, ahead of the flags that point at it.
-    let mut sets = Vec::new();
-    let set_of: Vec<u32> = documents
-        .iter()
-        .map(|document| {
-            if document.metadata().is_empty() {
-                return Ok(u32::MAX);
-            }
-            let bytes = Emitter::default().set_metadata(document.metadata());
-            sets.push(Extent { offset: offset(&arena)?, len: narrow(document.metadata().len())? });
-            arena.extend_from_slice(&bytes);
-            narrow(sets.len() - 1)
-        })
-        .collect::<Result<_, Error>>()?;
-    let mut flags = Vec::with_capacity(entries.len());
-    let mut answers = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let (at, island) = (offset(&arena)?, &entry.compiled.island);
-        arena.extend_from_slice(island);
-        let set = set_of.get(entry.document).copied().unwrap_or(u32::MAX);
-        if let Some(word) = arena.get_mut(at as usize + 4 * WORD_SET..).and_then(<[u8]>::first_chunk_mut::<4>) {
-            *word = set.to_le_bytes();
-        }
-        flags.push(Extent { offset: at, len: narrow(island.len())? });
-        answers.push(Answer::new(entry.compiled.what, at));
-    }
-    let mut shared_sets: Vec<&Arc<SharedSet>> = entries.iter().flat_map(|entry| &entry.compiled.sets).collect();
-    shared_sets.sort_by_key(|set| set.name);
-    shared_sets.dedup_by_key(|set| set.name);
-    let mut shared = Vec::with_capacity(shared_sets.len());
-    for set in shared_sets {
-        shared.push(Named { name: set.name, number: offset(&arena)?.into() });
-        arena.extend_from_slice(&set.bytes);
-    }
-    let qualified = entries.iter().any(|entry| entry.set_id.is_some());
-    let built = build_index(entries, &answers, qualified);
-    let tables = Tables {
-        arena,
-        places: built.places,
-        flags,
-        sets,
-        shared,
-        lists: lists.iter().map(|list| Named { name: list.name, number: list.ids }).collect(),
-        list_labels: lists.iter().map(|list| list.label.clone()).collect(),
-        seed: built.seed,
-        probes: built.probes,
-        qualified: u32::from(qualified),
-    };
-    rkyv::to_bytes::<rkyv::rancor::Error>(&tables).map_err(|error| Error::Payload(error.to_string()))
-}
-
-/// The index: each key means the flag of the latest document that has it; behind a flag set's identifier and a NUL, the flag of that
-/// set. A flag in no set is behind the NUL alone.
-fn build_index(entries: &[Entry<'_>], answers: &[Answer], qualified: bool) -> index::Built {
-    let mut keys: Vec<(Vec<u8>, Answer)> = Vec::new();
-    let mut plain: Vec<(&[u8], Answer)> = Vec::with_capacity(entries.len());
-    let mut flags = entries.iter().zip(answers).peekable();
-    while let Some((first, answer)) = flags.next() {
-        let (mut latest, mut answer) = (first.document, *answer);
-        while let Some((other, other_answer)) = flags.next_if(|(other, _)| other.key == first.key) {
-            if other.document >= latest {
-                (latest, answer) = (other.document, *other_answer);
-            }
-        }
-        plain.push((first.key.as_bytes(), answer));
-    }
-    if qualified {
-        for (entry, answer) in entries.iter().zip(answers) {
-            keys.push((qualified_key(entry.set_id.as_deref(), entry.key.as_bytes()), *answer));
-        }
-    }
-    let all: Vec<(&[u8], Answer)> =
-        plain.into_iter().chain(keys.iter().map(|(key, answer)| (key.as_slice(), *answer))).collect();
-    index::build(all.iter().copied(), 0)
-}
-
-/// How a flag is looked for with a selector.
-fn qualified_key(set_id: Option<&str>, key: &[u8]) -> Vec<u8> {
-    let mut qualified = set_id.unwrap_or_default().as_bytes().to_vec();
-    qualified.push(0);
-    qualified.extend_from_slice(key);
-    qualified
-}
-
-/// Where the next part of the arena will lie.
-fn offset(arena: &[u8]) -> Result<u32, Error> {
-    narrow(arena.len())
-}
-
-fn narrow(number: usize) -> Result<u32, Error> {
-    // rkyv's 32-bit relative pointers reach 2 GiB.
-    const LIMIT: usize = 1 << 31;
-    let narrowed = u32::try_from(number).ok().filter(|_| number < LIMIT);
-    narrowed.ok_or_else(|| {
-        Error::Payload("the flags compile to more than 2 GiB, which is more than a snapshot can be".to_owned())
-    })
 }

@@ -51,6 +51,17 @@ enum Scope {
     Element,
 }
 
+/// What belongs to an island but does not lie in it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Emitted {
+    /// What the index says of the flag.
+    pub(crate) what: u32,
+    /// The shared sets it refers to.
+    pub(crate) sets: Vec<Arc<SharedSet>>,
+    /// The id lists it refers to, by name.
+    pub(crate) lists: Vec<u64>,
+}
+
 /// Compiles flags, one after the other, in buffers it keeps.
 #[derive(Debug, Default)]
 pub(crate) struct Emitter<'a> {
@@ -68,8 +79,14 @@ pub(crate) struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    /// The island of `flag`; `lists` knows the names of id lists by what the rules call them.
-    pub(crate) fn flag(mut self, flag: &'a Flag, lists: &dyn Fn(&str) -> Option<u64>) -> Compiled {
+    /// Appends the island of `flag` to `islands`; `lists` knows the names of id lists by what the rules call them. Gives the buffers
+    /// back, for the next flag.
+    pub(crate) fn flag<'b>(
+        mut self,
+        flag: &'a Flag,
+        lists: &dyn Fn(&str) -> Option<u64>,
+        islands: &mut Vec<u8>,
+    ) -> (Emitted, Emitter<'b>) {
         self.header(&flag.key, flag.kind, if flag.enabled { ENABLED } else { 0 }, flag.variants.len());
         self.set_word(WORD_DEFAULT, flag.default_variant.map_or(0, |place| small(place) + 1));
         for variant in &flag.variants {
@@ -96,7 +113,8 @@ impl<'a> Emitter<'a> {
             },
             _ => index::OTHER,
         };
-        self.finish(constant)
+        let emitted = self.finish_into(constant, islands);
+        (emitted, self.recycled())
     }
 
     /// The island of a flag that is broken and never was good.
@@ -129,6 +147,13 @@ impl<'a> Emitter<'a> {
     }
 
     fn finish(mut self, what: u32) -> Compiled {
+        let mut island = Vec::new();
+        let Emitted { what, sets, lists } = self.finish_into(what, &mut island);
+        Compiled { island, what, sets, lists }
+    }
+
+    /// Appends the island to `islands`.
+    fn finish_into(&mut self, what: u32, islands: &mut Vec<u8>) -> Emitted {
         if self.builds
             && let Some(head) = self.words.first_mut()
         {
@@ -141,11 +166,31 @@ impl<'a> Emitter<'a> {
             }
         }
         let len = (self.words.len() * 4 + self.pool.len()).next_multiple_of(16);
-        let mut island = Vec::with_capacity(len);
-        island.extend(self.words.iter().flat_map(|word| word.to_le_bytes()));
-        island.extend_from_slice(&self.pool);
-        island.resize(len, 0);
-        Compiled { island, what, sets: self.sets, lists: self.lists }
+        let end = islands.len() + len;
+        islands.reserve(len);
+        islands.extend(self.words.iter().flat_map(|word| word.to_le_bytes()));
+        islands.extend_from_slice(&self.pool);
+        islands.resize(end, 0);
+        Emitted { what, sets: std::mem::take(&mut self.sets), lists: std::mem::take(&mut self.lists) }
+    }
+
+    /// The buffers, empty: `collect` keeps a vector's memory where only a lifetime differs.
+    fn recycled<'b>(mut self) -> Emitter<'b> {
+        self.words.clear();
+        self.pool.clear();
+        self.texts.clear();
+        self.fixups.clear();
+        self.variants.clear();
+        Emitter {
+            words: self.words,
+            pool: self.pool,
+            texts: self.texts.into_iter().map(|_| (b"".as_slice(), 0)).collect(),
+            fixups: self.fixups,
+            sets: Vec::new(),
+            lists: Vec::new(),
+            builds: false,
+            variants: self.variants.into_iter().map(|_| "").collect(),
+        }
     }
 
     fn metadata(&mut self, metadata: &'a [(String, Scalar)]) {

@@ -4,7 +4,10 @@ mod compiler;
 mod emit;
 mod expression;
 mod fold;
+mod image;
+mod known;
+mod read;
 pub mod rule;
 
-pub use compiler::{BrokenFlag, Compilation, CompiledList, Compiler};
+pub use compiler::{BrokenFlag, Compilation, CompiledList, Compiler, Patch};
 pub use expression::Expression;

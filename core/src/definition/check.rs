@@ -71,19 +71,27 @@ impl Flag {
         lists: &ListNames,
         limits: &Limits,
     ) -> Result<Checked, Vec<Problem>> {
-        let tape = match Tape::parse(raw.json(), limits.literals()) {
-            Ok(tape) => tape,
-            Err(fault) => {
-                let mut message = fault.message;
-                if fault.at < raw.json().len() {
-                    message = format!("{message}; a flag may hold about {} at most", limits.literals());
-                }
-                let (flag, at) = (Some(raw.key().to_owned()), raw.at() + fault.at);
-                return Err(vec![raw.document().problem(Severity::Error, at, flag, raw.pointer(), message)]);
+        Self::parse_on(&mut Tape::new(), raw, evaluators, lists, limits)
+    }
+
+    /// The same on a tape that serves one flag after the other.
+    pub(crate) fn parse_on<'d>(
+        tape: &mut Tape<'d>,
+        raw: &RawFlag<'d>,
+        evaluators: &Evaluators<'_>,
+        lists: &ListNames,
+        limits: &Limits,
+    ) -> Result<Checked, Vec<Problem>> {
+        if let Err(fault) = tape.lay_out(raw.json(), limits.literals()) {
+            let mut message = fault.message;
+            if fault.at < raw.json().len() {
+                message = format!("{message}; a flag may hold about {} at most", limits.literals());
             }
-        };
+            let (flag, at) = (Some(raw.key().to_owned()), raw.at() + fault.at);
+            return Err(vec![raw.document().problem(Severity::Error, at, flag, raw.pointer(), message)]);
+        }
         let subject = Subject::Flag(raw);
-        let mut checker = Checker::new(subject, &tape, evaluators, lists, limits);
+        let mut checker = Checker::new(subject, tape, evaluators, lists, limits);
         let flag = checker.flag(raw.key(), raw.in_array());
         if checker.notes.is_empty() {
             return Ok(Checked { flag, warnings: Vec::new() });

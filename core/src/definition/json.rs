@@ -441,15 +441,28 @@ const NONE: u32 = u32::MAX;
 impl<'a> Tape<'a> {
     /// Lays out `text`, which must be one JSON value of no more than about `most` values.
     pub(crate) fn parse(text: &'a str, most: usize) -> Result<Self, Fault> {
+        let mut tape = Self::new();
+        tape.lay_out(text, most)?;
+        Ok(tape)
+    }
+
+    /// An empty tape, to lay out one value after the other on.
+    pub(crate) fn new() -> Self {
+        Self { nodes: Vec::new(), not_unicode: Vec::new(), open: NONE, most: 0 }
+    }
+
+    /// Lays out `text` in the place of what it held, as [`parse`](Self::parse) does. On an error it holds no value.
+    pub(crate) fn lay_out(&mut self, text: &'a str, most: usize) -> Result<(), Fault> {
+        self.nodes.clear();
+        self.not_unicode.clear();
+        (self.open, self.most) = (NONE, most);
         if u32::try_from(text.len()).is_err() {
             return Err(Fault { at: 0, message: "longer than 4 GiB".to_owned() });
         }
-        let nodes = Vec::with_capacity((text.len() / 4).clamp(8, 1024));
-        let mut tape = Self { nodes, not_unicode: Vec::new(), open: NONE, most };
+        self.nodes.reserve((text.len() / 4).clamp(8, 1024));
         let mut scanner = Scanner::new(text);
-        scanner.value(&mut tape)?;
-        scanner.end()?;
-        Ok(tape)
+        scanner.value(self)?;
+        scanner.end()
     }
 
     pub(crate) fn node(&self, index: u32) -> &Node<'a> {

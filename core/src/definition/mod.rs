@@ -22,6 +22,7 @@ pub use check::{Checked, Evaluators, check};
 pub use document::{Document, Format, RawFlag};
 pub use error::DefinitionError;
 pub use flag::Flag;
+pub(crate) use json::Tape;
 pub use limits::Limits;
 pub use lists::{ListDeclaration, ListError, ListFile, ListFormat, ListNames};
 pub use problem::{Problem, Severity};

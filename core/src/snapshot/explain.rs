@@ -823,7 +823,8 @@ mod tests {
                     {"fractional": [{"var": "c"}, ["on", 1], [null, 2]]}, {"merge": [{"var": ["d.e", {"cat": [1]}]}]}]}}}}"#;
         let limits = Limits::default();
         let document = Document::parse("f", text, Format::Json, &limits).expect("a definition");
-        let mut compiled = Compiler::new(limits).compile(&[document], &Selector::All).expect("compiles").snapshot;
+        let compiled = Compiler::new(limits).compile(&[document], &Selector::All).expect("compiles");
+        let mut compiled = compiled.snapshot.to_vec();
         let context = Context::new("u").with("a", "x").with("b", 2);
         let mut explained = 0;
         for at in 0..compiled.len() {

@@ -124,6 +124,99 @@ enum Crowded {
     TooFar,
 }
 
+/// An index that is changed key by key. It lies in bytes that no reader has yet.
+#[derive(Debug)]
+pub(crate) struct IndexMut<'a> {
+    places: &'a mut [[u8; 16]],
+    seed: u64,
+    probes: u32,
+}
+
+impl<'a> IndexMut<'a> {
+    /// `None` where the number of places is no power of two.
+    pub(crate) fn new(places: &'a mut [[u8; 16]], seed: u64, probes: u32) -> Option<Self> {
+        places.len().is_power_of_two().then_some(Self { places, seed, probes: probes.min(MAX_PROBES) })
+    }
+
+    /// How many places one look-up may read by now.
+    pub(crate) const fn probes(&self) -> u32 {
+        self.probes
+    }
+
+    /// Gives a key that is there another answer.
+    #[must_use]
+    pub(crate) fn replace(&mut self, key: &[u8], answer: Answer) -> Option<()> {
+        let hash = xxh3_128_with_seed(key, self.seed);
+        let at = self.position(hash)?;
+        self.set(at, hash >> 32 << 32 | u128::from(answer.0));
+        Some(())
+    }
+
+    /// Puts in a key that is not there; says whether a place that was never used was. `None`, with nothing changed, where it
+    /// cannot be told from another key or would lie too far from its place: another seed or size is needed.
+    #[must_use]
+    pub(crate) fn insert(&mut self, key: &[u8], answer: Answer) -> Option<bool> {
+        let hash = xxh3_128_with_seed(key, self.seed);
+        let mut free = None;
+        for probe in 0..MAX_PROBES {
+            let (at, place) = self.nth(hash, probe);
+            if what(place) == NOTHING {
+                free = free.or(Some((at, probe)));
+            } else if place >> 32 == hash >> 32 {
+                return None;
+            }
+            if place == 0 {
+                break;
+            }
+        }
+        let (at, probe) = free?;
+        let fresh = self.at(at) == 0;
+        self.set(at, hash >> 32 << 32 | u128::from(answer.0));
+        self.probes = self.probes.max(probe + 1);
+        Some(fresh)
+    }
+
+    /// Takes out a key that is there. Its place is given up (kind 0, its hash stays) so that look-ups of other keys go on past it;
+    /// where none can, it is free again, which this says.
+    #[must_use]
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<bool> {
+        let hash = xxh3_128_with_seed(key, self.seed);
+        let at = self.position(hash)?;
+        let last = self.at(at.wrapping_add(1) & (self.places.len() - 1)) == 0;
+        self.set(at, if last { 0 } else { hash >> 32 << 32 });
+        Some(last)
+    }
+
+    fn position(&self, hash: u128) -> Option<usize> {
+        for probe in 0..self.probes {
+            let (at, place) = self.nth(hash, probe);
+            if place >> 32 == hash >> 32 && what(place) != NOTHING {
+                return Some(at);
+            }
+            if place == 0 {
+                break;
+            }
+        }
+        None
+    }
+
+    /// The place that is looked at as the nth, and what is there.
+    fn nth(&self, hash: u128, probe: u32) -> (usize, u128) {
+        let at = (hash as usize).wrapping_add(probe as usize) & (self.places.len() - 1);
+        (at, self.at(at))
+    }
+
+    fn at(&self, at: usize) -> u128 {
+        self.places.get(at).map_or(0, |place| u128::from_le_bytes(*place))
+    }
+
+    fn set(&mut self, at: usize, value: u128) {
+        if let Some(place) = self.places.get_mut(at) {
+            *place = value.to_le_bytes();
+        }
+    }
+}
+
 fn arrange<'k>(
     keys: impl Iterator<Item = (&'k [u8], Answer)>,
     seed: u64,
@@ -153,6 +246,12 @@ fn arrange<'k>(
     Ok((places, probes))
 }
 
+/// What a place says is there.
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
+const fn what(place: u128) -> u32 {
+    place as u32 & 0xf
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +268,43 @@ mod tests {
             assert!(entries.iter().all(|&(key, answer)| index.find(key) == Some(answer)));
             assert!(!(0..20_000).any(|number| index.find(format!("other-{number}").as_bytes()).is_some()));
         }
+    }
+
+    #[test]
+    fn a_changed_index_finds_what_a_map_does() {
+        use std::collections::HashMap;
+        let key = |number: u32| format!("flag-{number}").into_bytes();
+        let mut places = vec![[0_u8; 16]; 512];
+        let (mut map, mut probes) = (HashMap::new(), 1);
+        let mut random = 1_u32;
+        for turn in 0..20_000 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (number, answer) = ((random >> 8) % 300, Answer::new(OTHER, turn * 16));
+            let mut index = IndexMut::new(&mut places, 7, probes).expect("a power of two");
+            match map.contains_key(&number) {
+                true if random & 1 == 0 => {
+                    map.remove(&number);
+                    index.remove(&key(number)).expect("it is there");
+                }
+                true => {
+                    map.insert(number, answer);
+                    index.replace(&key(number), answer).expect("it is there");
+                }
+                false => {
+                    assert_eq!(index.remove(&key(number)), None);
+                    if index.insert(&key(number), answer).is_some() {
+                        map.insert(number, answer);
+                    }
+                }
+            }
+            probes = index.probes();
+            if turn % 100 == 0 {
+                let places: Vec<u128_le> = places.iter().map(|place| u128::from_le_bytes(*place).into()).collect();
+                let index = Index::new(&places, 7, probes).expect("a power of two");
+                assert!((0..300).all(|number| index.find(&key(number)) == map.get(&number).copied()));
+            }
+        }
+        assert!(map.len() > 100);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{
     archive::ArchivedTables,
     index::Answer,
-    island::Island,
+    island::{Island, Words},
     list::{self, IdList},
     set::SharedSet,
     view::{Evaluation, Metadata, View},
@@ -119,12 +119,11 @@ impl Snapshot {
     pub(crate) fn shared_sets(&self) -> impl Iterator<Item = SharedSet> {
         let tables = self.tables();
         let arena = tables.arena.as_slice();
-        let starts: Vec<usize> =
-            tables.shared.iter().filter_map(|set| set.number.to_native().try_into().ok()).collect();
-        tables.shared.iter().zip(starts.clone()).map(move |(set, start)| {
-            // Parts lie one behind the other, shared sets last.
-            let end = starts.iter().copied().filter(|&other| other > start).min().unwrap_or(arena.len());
-            SharedSet { name: set.name.to_native(), bytes: arena.get(start..end).unwrap_or_default().to_vec() }
+        tables.shared.iter().map(move |set| {
+            let start = usize::try_from(set.number.to_native()).unwrap_or(usize::MAX);
+            let bytes = arena.get(start..).unwrap_or_default();
+            let len = super::set::Set::new(Words(bytes), 0).len().min(bytes.len());
+            SharedSet { name: set.name.to_native(), bytes: bytes.get(..len).unwrap_or_default().to_vec() }
         })
     }
 

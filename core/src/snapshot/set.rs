@@ -86,6 +86,17 @@ impl<'a> Set<'a> {
         members
     }
 
+    /// How many bytes it takes where it lies by itself, with its texts.
+    pub(crate) fn len(&self) -> usize {
+        let places = self.words.word(self.start).map_or(0, |mask| mask as usize).min(self.words.0.len()) + 1;
+        let end = |place| {
+            let [tag, offset, len] = self.words.words(self.start + 2 + 3 * place)?;
+            Some(if tag == 0 { 0 } else { offset as usize + (len & !NUMBER) as usize })
+        };
+        let texts = (0..places).map_while(end).max().unwrap_or(0);
+        texts.max((self.start + 2 + 3 * places) * 4).next_multiple_of(16)
+    }
+
     fn bit(&self, bit: u32) -> bool {
         self.words.word(self.start + 1).is_some_and(|bits| bits & bit != 0)
     }
