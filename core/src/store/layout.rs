@@ -357,9 +357,16 @@ impl SegmentHeader {
     ///
     /// `Corrupt` where the checksum doesn't match.
     pub(crate) fn check_payload(&self, payload: &[u8], path: &Path) -> Result<(), Error> {
-        let found = xxh3_64(payload);
-        if found != self.payload_checksum {
-            let promised = self.payload_checksum;
+        SegmentHeader::compare_checksum(self.payload_checksum, xxh3_64(payload), path)
+    }
+
+    /// Compares the checksum that a header promises with the one that was found.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` where they differ.
+    pub(crate) fn compare_checksum(promised: u64, found: u64, path: &Path) -> Result<(), Error> {
+        if found != promised {
             let reason = format!("the checksum of its payload is {found:016x}, its header promises {promised:016x}");
             return Err(Error::corrupt(path, reason));
         }

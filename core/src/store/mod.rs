@@ -8,6 +8,7 @@
 //! - `latch`: how a record is read whole without ever waiting for the writer
 //! - `region`: mapped memory, and the directory through which every file is opened and checked
 //! - `publish`, `reader`: the two sides
+//! - `incoming`: a new segment, read through in parts
 //! - `reclaim`: when the memory of an old generation may go
 //! - `segment`: single segment files, for a last known good and for tools
 
@@ -16,6 +17,8 @@ pub(crate) mod reclaim;
 
 #[cfg(not(loom))]
 pub(crate) mod clock;
+#[cfg(not(loom))]
+mod incoming;
 #[cfg(not(loom))]
 pub mod layout;
 #[cfg(not(loom))]

@@ -4,11 +4,21 @@
 //! enter:                                      catch up (cold; one thread at a time, the others go on with the old one):
 //!   slot = this thread's hazard slot            read the record through the latch
 //!   node = protect(current, slot)               same segment: adopt the version, done
-//!   if node.version == page.version:            map the segment, check it, open its payload
-//!     read node.payload                           refused: adopt the version, remember it, say so in the status
-//!   else catch up, enter again                  replace current; free the old node when no slot holds it
-//! leave: slot = null                          now and then (4093 evaluations of a thread, a second): is the path still ours?
+//!   if node.version == page.version:            map the segment, read a part of it (128 KiB); more to come: done for now
+//!     read node.payload                         checked whole: open its payload
+//!   else catch up, enter again                    refused: adopt the version, remember it, say so in the status
+//! leave: slot = null                            replace current; free the old node, in parts, when no slot holds it
+//!                                             now and then (4093 evaluations of a thread, a second): is the path still ours?
 //! ```
+//!
+//! # How late an evaluation may be
+//!
+//! No evaluation waits until a large segment is read through: it reads a part and answers from the old generation, and for a
+//! fifth of the time none reads at all, so that a burst of evaluations meets one part at most. Once [`BEHIND_LIMIT_NS`]
+//! have passed since the first generation that is missing was published, or where nobody knows how long ago that was, the
+//! next evaluation reads all that is left. So a thread that evaluates a thousand times a second never pays for more than a
+//! few parts at once, and one that evaluates once a second answers from what is newest. Whoever asks for the newest
+//! (`open`, `pin`, `status`) gets it at once, as does a reader that has no flags yet; a segment of one part always is.
 //!
 //! Deviations:
 //!
@@ -32,7 +42,8 @@ use std::{fmt, io, thread};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use super::layout::{CONTROL, Entry, Record, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
+use super::incoming::{Incoming, Pace};
+use super::layout::{CONTROL, Entry, Record, segment_name};
 use super::process::incarnation;
 use super::reclaim::{self, Hazard, Local, Lock, Locked};
 use super::region::{ControlWindow, FileId, Files, Region, StoreDir, control_id_at, open_control};
@@ -160,6 +171,8 @@ struct Node<P> {
     stands_in: AtomicU64,
     record: Record,
     payload: Option<P>,
+    /// The mapping to give back in parts when this is freed.
+    segment: Option<Region>,
     /// Counts this node for the status; `None` for the node that stands for "detached".
     _counted: Option<Counted>,
 }
@@ -170,6 +183,10 @@ struct Cold<P: Payload> {
     mapped: Arc<AtomicU64>,
     /// Coarse ms at which to look at the path next.
     next_look: AtomicU64,
+    /// Monotonic ns before which no evaluation does a further part of what is left over; 0 while nothing is.
+    go_on_at: AtomicU64,
+    /// 1 while old generations wait to be unmapped.
+    leaving: AtomicU64,
     /// 1 once the window shows a store's page.
     attached: AtomicU64,
     /// What the status says; never null.
@@ -194,8 +211,14 @@ struct Swapper<P> {
     /// The file the window shows.
     control: Option<FileId>,
     refused: Option<Refused>,
+    /// Being read, to become current.
+    incoming: Option<Incoming>,
+    /// Monotonic ns since which there is something newer than what is current; `None` while there is not.
+    behind_since: Option<u64>,
     /// No longer current, not yet known to be unused.
     retired: Vec<*mut Node<P>>,
+    /// No longer used, being unmapped: so many bytes of each are.
+    leaving: Vec<(Arc<Node<P>>, usize)>,
     retired_notes: Vec<*mut Notes>,
 }
 
@@ -221,6 +244,10 @@ enum Trigger {
     Time,
 }
 
+/// For so long after a publication evaluations may answer from the generation before it, while they read the new one in parts.
+const BEHIND_LIMIT_NS: u64 = 10_000_000;
+/// The longest time between two parts for which evaluations do none.
+const LONGEST_REST_NS: u64 = 50_000;
 /// Between two looks at the path.
 const LOOK_MS: u64 = 1_000;
 /// The same while there is no store.
@@ -237,6 +264,15 @@ unsafe impl<P: Payload> Send for Reader<P> {}
 // SAFETY: as above.
 unsafe impl<P: Payload> Sync for Reader<P> {}
 
+impl<P: Payload> Cold<P> {
+    /// Whether the last part was done so short a time ago that evaluations go on without doing another.
+    fn rests(&self) -> bool {
+        // ORDERING: Relaxed; a hint, the lock orders the rest.
+        let go_on_at = self.go_on_at.load(Ordering::Relaxed);
+        go_on_at != 0 && clock::monotonic_ns() < go_on_at
+    }
+}
+
 impl<P: Payload> Reader<P> {
     /// Opens a store.
     ///
@@ -248,7 +284,7 @@ impl<P: Payload> Reader<P> {
         let reader = Reader::new(Source::Store(options.candidates()), options.membarrier, Node::detached())?;
         let deadline = Instant::now().checked_add(options.timeout);
         loop {
-            match reader.look_now() {
+            match reader.look_now(Pace::AtOnce) {
                 Ok(()) => return Ok(reader),
                 Err(_) if !options.wait => return Ok(reader),
                 Err(error) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return Err(error),
@@ -294,7 +330,7 @@ impl<P: Payload> Reader<P> {
         let version = &self.window.page().version;
         // ORDERING: Relaxed; only the holder of the lock stores to it.
         let next = version.load(Ordering::Relaxed).wrapping_add(1);
-        held.make_current(Node::new(next, record, payload, &self.cold.mapped));
+        held.make_current(Node::new(next, record, payload, None, &self.cold.mapped), Pace::AtOnce);
         // ORDERING: pairs with the load in Reader::enter; whoever sees it finds the node above current.
         version.store(next, Ordering::Release);
         Ok(record.generation)
@@ -315,9 +351,15 @@ impl<P: Payload> Reader<P> {
         }
     }
 
-    /// The current generation, kept until the last clone of it is dropped; `None` while detached.
+    /// The newest generation, kept until the last clone of it is dropped; `None` while detached.
     #[must_use]
     pub fn pin(&self) -> Option<Pinned<P>> {
+        let guard = self.enter();
+        if self.version_is(guard.node().version()) {
+            return guard.pin();
+        }
+        drop(guard);
+        self.follow_at_once();
         self.enter().pin()
     }
 
@@ -344,9 +386,10 @@ impl<P: Payload> Reader<P> {
     #[must_use]
     pub fn status(&self) -> Status {
         self.look();
+        self.follow_at_once();
         // What a thread was inside of at the last swap may be free by now: not to be counted as mapped.
         if let Some(mut held) = self.lock() {
-            held.reap();
+            held.reap(Pace::AtOnce);
         }
         let guard = self.enter();
         let node = guard.node();
@@ -400,6 +443,8 @@ impl<P: Payload> Reader<P> {
             source,
             mapped: Arc::new(AtomicU64::new(0)),
             next_look: AtomicU64::new(0),
+            go_on_at: AtomicU64::new(0),
+            leaving: AtomicU64::new(0),
             attached: AtomicU64::new(0),
             notes: AtomicPtr::new(boxed(Notes::default())),
             lock: Lock::new(),
@@ -423,6 +468,7 @@ impl<P: Payload> Reader<P> {
         let (hazard, due) = reclaim::current_slot();
         if due {
             self.look();
+            self.reap_a_part();
         }
         let guard = self.guard(hazard.unwrap_or_else(|| self.overflow_hazard()));
         if self.version_is(guard.node().version()) { guard } else { self.catch_up(guard) }
@@ -433,20 +479,50 @@ impl<P: Payload> Reader<P> {
         reclaim::overflow_hazard(self.current.load(Ordering::Relaxed).cast())
     }
 
-    /// The version moved: follow it, unless another thread is at it, and enter again.
+    /// The version moved: follow it, unless another thread is at it or the last part was read just now, and enter again.
     #[cold]
     #[inline(never)]
     fn catch_up<'a>(&'a self, guard: Guard<'a, P>) -> Guard<'a, P> {
+        if self.cold.rests() {
+            return guard;
+        }
         drop(guard);
         // ORDERING: Relaxed; a hint, the lock orders the rest.
         if self.cold.attached.load(Ordering::Relaxed) == 0 {
             self.look();
         } else if let Some(mut held) = self.lock() {
-            let outcome = held.follow(Trigger::Version);
+            let outcome = held.follow(Trigger::Version, Pace::InParts);
             held.note(outcome.as_ref().err());
         }
         let hazard = reclaim::current_slot().0;
         self.guard(hazard.unwrap_or_else(|| self.overflow_hazard()))
+    }
+
+    /// Follows the version to the end, if it moved and no other thread is at it.
+    fn follow_at_once(&self) {
+        // ORDERING: Relaxed; a hint, the lock orders the rest.
+        if self.cold.attached.load(Ordering::Relaxed) != 0
+            && let Some(mut held) = self.lock()
+            && !self.version_is(held.current().version())
+        {
+            let outcome = held.follow(Trigger::Version, Pace::AtOnce);
+            held.note(outcome.as_ref().err());
+        }
+    }
+
+    /// Unmaps a part of what is no longer used, if there is such.
+    fn reap_a_part(&self) {
+        // ORDERING: Relaxed; a hint, the lock orders the rest.
+        if self.cold.leaving.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if self.cold.rests() {
+            reclaim::tick_soon();
+        } else if let Some(mut held) = self.lock() {
+            let begun = clock::monotonic_ns();
+            held.reap(Pace::InParts);
+            held.rest(begun);
+        }
     }
 
     /// Looks whether the store is still at its path and whether what was refused can be had now, at most once a second.
@@ -458,7 +534,7 @@ impl<P: Payload> Reader<P> {
         if now < at || due.compare_exchange(at, now + LOOK_DETACHED_MS, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return;
         }
-        let _ = self.look_now();
+        let _ = self.look_now(Pace::InParts);
         // ORDERING: as above.
         if self.cold.attached.load(Ordering::Relaxed) != 0 {
             // ORDERING: as above.
@@ -466,14 +542,14 @@ impl<P: Payload> Reader<P> {
         }
     }
 
-    fn look_now(&self) -> Result<(), Error> {
+    fn look_now(&self, pace: Pace) -> Result<(), Error> {
         let Some(mut held) = self.lock() else { return Ok(()) };
         let outcome = match &self.cold.source {
             Source::Private => Ok(()),
-            Source::Store(candidates) => held.stay_attached(candidates).and_then(|()| held.follow(Trigger::Time)),
+            Source::Store(candidates) => held.stay_attached(candidates).and_then(|()| held.follow(Trigger::Time, pace)),
         };
         held.note(outcome.as_ref().err());
-        held.reap();
+        held.reap(pace);
         outcome
     }
 
@@ -603,7 +679,7 @@ impl<P: Payload> Held<'_, P> {
 
     /// Makes current what the control page says is. An error leaves what was, and is not tried again before the version
     /// moves or (if it may pass) the next look.
-    fn follow(&mut self, trigger: Trigger) -> Result<(), Error> {
+    fn follow(&mut self, trigger: Trigger, pace: Pace) -> Result<(), Error> {
         if self.state.directory.is_none() {
             // The lock was an orphan's: what it knew stayed behind.
             self.follow_move()?;
@@ -634,12 +710,14 @@ impl<P: Payload> Held<'_, P> {
                 Entry::Current(record) => record,
             };
             let current = self.current();
+            let has_flags = current.payload.is_some();
+            let is_current = has_flags && record.same_segment(&current.record);
             if record.generation == Generation(0) {
-                self.adopt(version, current.payload.is_some());
+                self.adopt(version, has_flags);
                 let path = self.state.set.clone();
-                return if current.payload.is_some() { Ok(()) } else { Err(Error::NothingPublished { path }) };
+                return if has_flags { Ok(()) } else { Err(Error::NothingPublished { path }) };
             }
-            if current.payload.is_some() && record.same_segment(&current.record) {
+            if is_current {
                 self.state.refused = None;
                 self.adopt(version, false);
                 return Ok(());
@@ -648,15 +726,27 @@ impl<P: Payload> Held<'_, P> {
                 && refused.record.same_segment(&record)
                 && !(refused.transient && trigger == Trigger::Time)
             {
+                let reason = refused.reason.clone();
                 self.adopt(version, true);
-                return Err(Error::Payload(refused.reason.clone()));
+                return Err(Error::Payload(reason));
             }
-            self.reap();
-            match self.load(&record) {
-                Ok(payload) => {
+            let pace = if self.may_be_behind(&record) { pace } else { Pace::AtOnce };
+            let begun = clock::monotonic_ns();
+            self.reap(pace);
+            if self.state.incoming.is_none() && !self.state.leaving.is_empty() {
+                // The generation before the current one goes before the next one comes.
+                self.rest(begun);
+                return Ok(());
+            }
+            match self.load(&record, pace) {
+                Ok(Some((payload, segment))) => {
                     self.state.refused = None;
                     let mapped = &self.reader.cold.mapped;
-                    self.make_current(Node::new(version, record, payload, mapped));
+                    self.make_current(Node::new(version, record, payload, Some(segment), mapped), pace);
+                    return Ok(());
+                }
+                Ok(None) => {
+                    self.rest(begun);
                     return Ok(());
                 }
                 Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) && missing < SEGMENT_RETRIES => {
@@ -682,27 +772,65 @@ impl<P: Payload> Held<'_, P> {
         }
     }
 
-    fn load(&self, record: &Record) -> Result<P, Error> {
+    /// Whether evaluations may answer from what is current for now, while this record names something newer.
+    fn may_be_behind(&mut self, record: &Record) -> bool {
+        let current = self.current();
+        if current.payload.is_none() {
+            return false;
+        }
+        // What is missing first was published when the next generation was. Where that is not the one at hand, nobody knows.
+        let is_next = record.generation.0 == current.record.generation.0.wrapping_add(1);
+        let now = clock::monotonic_ns();
+        let behind_since = *self.state.behind_since.get_or_insert_with(|| {
+            let age = if is_next { clock::wall_ns().saturating_sub(record.published_at_ns) } else { u64::MAX };
+            now.saturating_sub(age)
+        });
+        now.saturating_sub(behind_since) < BEHIND_LIMIT_NS
+    }
+
+    /// Maps the segment that a record names, reads it (on) and opens its payload; `None` while there is more to read.
+    fn load(&mut self, record: &Record, pace: Pace) -> Result<Option<(P, Region)>, Error> {
         let Some(directory) = &self.state.directory else {
             return Err(Error::io("open", self.state.set.join(segment_name(record.generation)), Errno::EBADF));
         };
-        let name = segment_name(record.generation);
-        let path = directory.path().join(&name);
-        let segment = directory.map_file(&name, true)?;
-        let header = SegmentHeader::parse(&segment, segment.len() as u64, &path)?;
-        let named = (record.generation, record.segment_bytes, record.segment_checksum);
-        if (header.generation, segment.len() as u64, header.payload_checksum) != named {
-            let reason =
-                format!("it is not the segment of generation {} that the control page names", record.generation);
-            return Err(Error::corrupt(path, reason));
+        let incoming = self.state.incoming.take().filter(|incoming| incoming.is_of(record));
+        let (mut incoming, bytes) = match incoming {
+            Some(incoming) => (incoming, pace.bytes()),
+            None => {
+                let incoming = Incoming::open(directory, record)?;
+                // Mapping it was a part by itself.
+                let bytes = if incoming.left() <= pace.bytes() { pace.bytes() } else { 0 };
+                (incoming, bytes)
+            }
+        };
+        if !incoming.read_on(bytes)? {
+            self.state.incoming = Some(incoming);
+            return Ok(None);
         }
-        let payload = segment.tail(SEGMENT_HEADER_BYTES).unwrap_or(segment);
-        header.check_payload(&payload, &path)?;
-        open_payload(payload, directory, self.current().payload.as_ref())
+        let (segment, payload) = incoming.finish();
+        let payload = open_payload(payload, directory, self.current().payload.as_ref())?;
+        Ok(Some((payload, segment)))
+    }
+
+    /// Keeps evaluations away for a quarter of the time that has gone into this part, unless that was spent waiting.
+    fn rest(&self, begun: u64) {
+        let now = clock::monotonic_ns();
+        let rest = (now.saturating_sub(begun) / 4).min(LONGEST_REST_NS);
+        // ORDERING: Relaxed; a hint, the lock orders the rest.
+        self.reader.cold.go_on_at.store(now.saturating_add(rest), Ordering::Relaxed);
+    }
+
+    /// Nothing newer is to be had for now.
+    fn caught_up(&mut self) {
+        self.state.incoming = None;
+        self.state.behind_since = None;
+        // ORDERING: Relaxed; a hint, the lock orders the rest.
+        self.reader.cold.go_on_at.store(0, Ordering::Relaxed);
     }
 
     /// Has evaluations answer from the current node at this version of the page.
-    fn adopt(&self, version: u64, stands_in: bool) {
+    fn adopt(&mut self, version: u64, stands_in: bool) {
+        self.caught_up();
         let node = self.current();
         // ORDERING: Relaxed; made visible, where it forbids something, by the store below.
         node.stands_in.store(u64::from(stands_in), Ordering::Relaxed);
@@ -710,10 +838,11 @@ impl<P: Payload> Held<'_, P> {
         node.version.store(version, Ordering::Release);
     }
 
-    fn make_current(&mut self, node: Node<P>) {
+    fn make_current(&mut self, node: Node<P>, pace: Pace) {
+        self.caught_up();
         let new = Arc::into_raw(Arc::new(node)).cast_mut();
         self.state.retired.push(reclaim::replace(&self.reader.current, new));
-        self.reap();
+        self.reap(pace);
     }
 
     /// Says in the status how it went.
@@ -731,13 +860,41 @@ impl<P: Payload> Held<'_, P> {
             let path = path.cloned();
             let old = reclaim::replace(&self.reader.cold.notes, boxed(Notes { error, path }));
             self.state.retired_notes.push(old);
-            self.reap();
+            self.reap(Pace::InParts);
         }
     }
 
     /// Frees what was replaced and is in no thread's hands any more.
-    fn reap(&mut self) {
-        let Swapper { retired, retired_notes, .. } = &mut *self.state;
+    fn reap(&mut self, pace: Pace) {
+        self.sort_out_unused();
+        let Swapper { leaving, .. } = &mut *self.state;
+        let mut bytes = pace.bytes();
+        while let Some((node, unmapped)) = leaving.last_mut() {
+            // A generation that somebody has pinned is not ours to unmap.
+            let segment = node.segment.as_ref().filter(|_| Arc::strong_count(node) == 1);
+            let rest = segment.map_or(0, |segment| segment.len().saturating_sub(*unmapped));
+            if rest <= bytes {
+                bytes -= rest;
+                leaving.pop();
+                continue;
+            }
+            if let Some(segment) = segment.filter(|_| bytes > 0) {
+                segment.let_go(*unmapped, bytes);
+                *unmapped += bytes;
+            }
+            break;
+        }
+        let left = !leaving.is_empty();
+        if left {
+            reclaim::tick_soon();
+        }
+        // ORDERING: Relaxed; a hint, the lock orders the rest.
+        self.reader.cold.leaving.store(u64::from(left), Ordering::Relaxed);
+    }
+
+    /// Moves what no slot holds from `retired` to `leaving`, and frees old notes.
+    fn sort_out_unused(&mut self) {
+        let Swapper { retired, retired_notes, leaving, .. } = &mut *self.state;
         if retired.is_empty() && retired_notes.is_empty() {
             return;
         }
@@ -749,7 +906,7 @@ impl<P: Payload> Held<'_, P> {
             let held = reclaim::slots_hold(node);
             if !held {
                 // SAFETY: made by `Arc::into_raw`, replaced, and no thread can reach it but through a count of its own.
-                drop(unsafe { Arc::from_raw(node) });
+                leaving.push((unsafe { Arc::from_raw(node) }, 0));
             }
             held
         });
@@ -777,23 +934,26 @@ impl<P> Swapper<P> {
             set: PathBuf::new(),
             control: None,
             refused: None,
+            incoming: None,
+            behind_since: None,
             retired: Vec::new(),
+            leaving: Vec::new(),
             retired_notes: Vec::new(),
         }
     }
 }
 
 impl<P> Node<P> {
-    fn new(version: u64, record: Record, payload: P, mapped: &Arc<AtomicU64>) -> Self {
+    fn new(version: u64, record: Record, payload: P, segment: Option<Region>, mapped: &Arc<AtomicU64>) -> Self {
         let counted = Some(Counted::new(mapped));
         let (version, stands_in) = (AtomicU64::new(version), AtomicU64::new(0));
-        Node { version, stands_in, record, payload: Some(payload), _counted: counted }
+        Node { version, stands_in, record, payload: Some(payload), segment, _counted: counted }
     }
 
     /// Stands for "no store": its version, 1, is not that of the page of zeroes that the window begins with.
     fn detached() -> Self {
         let (version, stands_in) = (AtomicU64::new(1), AtomicU64::new(1));
-        Node { version, stands_in, record: Record::default(), payload: None, _counted: None }
+        Node { version, stands_in, record: Record::default(), payload: None, segment: None, _counted: None }
     }
 
     #[inline]

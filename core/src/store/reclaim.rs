@@ -145,7 +145,7 @@ pub(crate) use modelled::{heavy_fence, light_fence};
 #[cfg(not(loom))]
 pub(crate) use process_wide::{
     Local, current_slot, forget_threads_lost_by_fork, heavy_fence, light_fence, overflow_hazard, register_fences,
-    slots_hold,
+    slots_hold, tick_soon,
 };
 
 #[cfg(all(test, not(loom)))]
@@ -279,6 +279,12 @@ mod process_wide {
             // ORDERING: Relaxed; only this thread stores to it.
             (hazard.load(Ordering::Relaxed).is_null().then_some(hazard), due)
         })
+    }
+
+    /// Has this thread look at the clock at its evaluation after the next.
+    pub(crate) fn tick_soon() {
+        // 0 stays: it may mean that there is no slot yet.
+        LOCAL.with(|local| local.left.set(local.left.get().min(1)));
     }
 
     fn claim(exit: &Exit) -> &'static CachePadded<Slot> {

@@ -29,6 +29,9 @@ use nix::unistd::geteuid;
 use super::layout::{CONTROL, CONTROL_BYTES, ControlPage, FORMAT, FORMAT_DIRECTORY};
 use crate::Error;
 
+/// The least page size of the machines that we run on: with larger pages, [`Region::let_go`] does nothing.
+const PAGE_BYTES: usize = 4096;
+
 /// Immutable bytes, 16-aligned, shared by cheap clones; mapped from a file or held on the heap.
 ///
 /// Reading them costs what reading a slice costs: the address stands in the region itself.
@@ -77,6 +80,24 @@ impl Region {
         // SAFETY: offset <= len, so the address stays inside the region or one past its end.
         let start = unsafe { self.start.add(offset) };
         Some(Region { start, len, owner: Arc::clone(&self.owner) })
+    }
+
+    /// Gives pages back to the system, as unmapping them would, a part at a time: `bytes` from `offset` on, in whole pages
+    /// inwards. Should anybody read them after all, they come back from the file. Without effect on the heap.
+    pub(crate) fn let_go(&self, offset: usize, bytes: usize) {
+        if !matches!(*self.owner, Backing::Map(_)) {
+            return;
+        }
+        let end = offset.saturating_add(bytes).min(self.len);
+        let first = self.start.addr().get().checked_add(offset).map(|at| at.next_multiple_of(PAGE_BYTES));
+        let Some(first) = first else { return };
+        let last = (self.start.addr().get() + end) / PAGE_BYTES * PAGE_BYTES;
+        if first < last {
+            let address = std::ptr::without_provenance_mut(first);
+            // SAFETY: whole pages of a shared, read-only map of a file that is immutable: whoever reads them again finds what
+            // they read before.
+            unsafe { libc::madvise(address, last - first, libc::MADV_DONTNEED) };
+        }
     }
 
     fn map(file: &File, len: usize, populate: bool) -> io::Result<Region> {
