@@ -13,6 +13,7 @@ mod processes;
 mod publish;
 mod read;
 mod scaling;
+mod tail;
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -64,13 +65,14 @@ fn main() -> Result<()> {
     if let [role, store, number] = arguments.child.as_slice() {
         return processes::child(role, store, number.parse()?);
     }
-    let rows: Vec<&Row> = [read::ROWS, evaluate::ROWS, c::ROWS, scaling::ROWS, publish::ROWS, processes::ROWS]
-        .into_iter()
-        .flatten()
-        .filter(|row| {
-            arguments.only.is_empty() || arguments.only.iter().any(|start| row.name.starts_with(start.as_str()))
-        })
-        .collect();
+    let rows: Vec<&Row> =
+        [read::ROWS, evaluate::ROWS, c::ROWS, scaling::ROWS, publish::ROWS, processes::ROWS, tail::ROWS]
+            .into_iter()
+            .flatten()
+            .filter(|row| {
+                arguments.only.is_empty() || arguments.only.iter().any(|start| row.name.starts_with(start.as_str()))
+            })
+            .collect();
     if rows.is_empty() {
         bail!("no row has such a name; see --list");
     }
@@ -151,7 +153,7 @@ mod tests {
     fn every_row_works() {
         let lab = Lab::new(Effort::CHECK, None, None, None).unwrap();
         let mut ran = 0;
-        for row in [read::ROWS, evaluate::ROWS, publish::ROWS].into_iter().flatten() {
+        for row in [read::ROWS, evaluate::ROWS, publish::ROWS, tail::ROWS].into_iter().flatten() {
             if row.name.ends_with("-10m") || row.name.ends_with("-100k") {
                 continue;
             }

@@ -1,6 +1,7 @@
 //! From a definition to what readers see.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libflags::compile::Compiler;
@@ -108,6 +109,10 @@ fn change(lab: &Lab, number: usize) -> Result<Figures> {
     ensure!(read() != definitions::answer(changed), "the first version does not show");
     let act = |turn: usize| {
         writer.publish(&documents[turn % 2])?;
+        // A reader may answer from the version before while it reads the new one.
+        let wanted = definitions::answer(changed) == turn.is_multiple_of(2);
+        let end = Instant::now() + Duration::from_secs(10);
+        while read() != wanted && Instant::now() < end {}
         Ok(read())
     };
     let figures = measure::repeats(turns(lab, number), act, |turn, answer| {
