@@ -185,14 +185,15 @@ impl Client {
         let mut compiler = local.compiler.lock().unwrap_or_else(PoisonError::into_inner);
         // The lists that the previous snapshot holds are handed over by it; those read anew come with the compilation.
         let compilation = compiler.compile(std::slice::from_ref(&document), &Selector::All)?;
-        self.reader.replace(Region::copy_of(&compilation.snapshot), &memory_files(&compilation))?;
+        self.reader.replace(Region::of_compiled(Arc::clone(&compilation.snapshot)), &memory_files(&compilation))?;
         Ok(compilation.problems)
     }
 
     fn compiled(document: &Document, path: Option<PathBuf>) -> Result<Self, Error> {
         let mut compiler = Compiler::new(Limits::default());
         let compilation = compiler.compile(std::slice::from_ref(document), &Selector::All)?;
-        let reader = Reader::private(Region::copy_of(&compilation.snapshot), &memory_files(&compilation))?;
+        let reader =
+            Reader::private(Region::of_compiled(Arc::clone(&compilation.snapshot)), &memory_files(&compilation))?;
         Ok(Self::over(reader, Some(Box::new(Local { path, compiler: Mutex::new(compiler) }))))
     }
 

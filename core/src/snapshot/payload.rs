@@ -65,6 +65,15 @@ impl Snapshot {
         })
     }
 
+    /// The flags called `key`: one of each flag set that has it.
+    pub fn flags_called<'s>(&'s self, key: &'s str) -> impl Iterator<Item = SnapshotFlag<'s>> {
+        let (view, extents) = (self.view(), self.tables().flags.as_slice());
+        let first = extents.partition_point(|extent| view.island_at(extent).key() < Some(key.as_bytes()));
+        let islands = extents.iter().skip(first).map(move |extent| view.island_at(extent));
+        let called = islands.take_while(move |island| island.key() == Some(key.as_bytes()));
+        called.map(move |island| SnapshotFlag { key, island, metadata: view.metadata(island) })
+    }
+
     /// Evaluates the flag called `key` (text as bytes, usually UTF-8).
     pub fn evaluate<A: Attributes + ?Sized>(&self, key: &[u8], want: Want, context: &A) -> Evaluation<'_> {
         match self.view.find(key) {

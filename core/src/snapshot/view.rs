@@ -177,6 +177,11 @@ impl<'a> View<'a> {
         flags.iter().map(move |extent| Island::new(part(arena, extent)))
     }
 
+    /// The flag that lies there.
+    pub(crate) fn island_at(&self, extent: &ArchivedExtent) -> Island<'a> {
+        Island::new(part(self.arena, extent))
+    }
+
     /// Evaluates the flag that `answer` stands for.
     pub(crate) fn evaluate<A: Attributes + ?Sized>(&self, answer: Answer, want: Want, context: &A) -> Evaluation<'a> {
         self.evaluate_island(self.island(answer), want, context)

@@ -7,6 +7,10 @@
 //!   unlink all segments but N and N - 1                                 those who map one keep it
 //! ```
 //!
+//! Taking the pages of a large file costs a tmpfs far more than filling them, so after a publication whoever has the time may call
+//! `prepare`: it writes the segment a second time, under a temporary name. The next publication then only writes those of its
+//! chunks that are others by their hash, and renames that file.
+//!
 //! Killed between any two instructions, it leaves what was current current: the next publisher sweeps the temporary files,
 //! and goes on numbering after the newest segment it finds, whether that became current or not.
 //!
@@ -24,7 +28,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::layout::{
     CONTROL, CONTROL_BYTES, ControlPage, Entry, FORMAT_DIRECTORY, Record, SEGMENT_HEADER_BYTES, SegmentHeader,
@@ -67,7 +71,21 @@ pub struct Publisher {
     last: Generation,
     /// Generations whose segments may be in the directory.
     segments: BTreeSet<Generation>,
+    /// The hashes of the chunks of what is published; empty where that is small or not known.
+    chunks: Vec<u64>,
+    /// A file that holds what is published.
+    spare: Option<File>,
 }
+
+/// The temporary name of the file that the next segment may be made of.
+const SPARE: &str = ".spare.tmp";
+
+/// Payloads from this size on are worth a spare.
+const SPARE_FROM: usize = 1 << 18;
+
+/// How much of a spare is written anew where a byte has changed; small enough to be hashed out of the cache that the checksum
+/// has just read it into.
+const CHUNK: usize = 1 << 16;
 
 /// No publisher gets here by counting; a file named so is none of ours.
 const GENERATION_LIMIT: u64 = 1 << 62;
@@ -100,7 +118,8 @@ impl Publisher {
         let (window, record) = open_or_replace_control(&directory)?;
         let numbered = segments.last().copied().unwrap_or_default();
         let last = record.generation.max(numbered).max(options.generation_floor);
-        let mut publisher = Publisher { _lock: lock, directory, window, record, last, segments };
+        let mut publisher =
+            Publisher { _lock: lock, directory, window, record, last, segments, chunks: Vec::new(), spare: None };
         publisher.announce();
         Ok(publisher)
     }
@@ -134,12 +153,15 @@ impl Publisher {
     /// As [`Publisher::publish`].
     pub fn publish_parts(&mut self, parts: &[&[u8]], meta: &PublishMeta) -> Result<Generation, Error> {
         let generation = Generation(self.last.0 + 1);
-        let header = segment_header(parts, generation, meta);
+        let (header, chunks) = segment_header_and_chunks(parts, generation, meta);
         let name = segment_name(generation);
         step("begin");
         let header_bytes = header.encode();
-        let all: Vec<&[u8]> = [header_bytes.as_slice()].into_iter().chain(parts.iter().copied()).collect();
-        self.place(&name, &all)?;
+        if !self.place_spare(&name, &header_bytes, parts, &chunks) {
+            let all: Vec<&[u8]> = [header_bytes.as_slice()].into_iter().chain(parts.iter().copied()).collect();
+            self.place(&name, &all)?;
+        }
+        self.chunks = chunks;
         self.segments.insert(generation);
         self.last = generation;
         step("renamed");
@@ -158,6 +180,63 @@ impl Publisher {
         self.sweep(previous);
         step("swept");
         Ok(generation)
+    }
+
+    /// Gets ready for the next publication, if what is published is large: it is written a second time, so that publishing what differs little
+    /// from it takes little time. It costs that file's memory; to be called when there is time, and never necessary.
+    pub fn prepare(&mut self) {
+        if self.chunks.is_empty() || self.spare.is_some() {
+            return;
+        }
+        // Without it, all is as if this had not been called.
+        let _ = unlink(&self.directory, SPARE);
+        match self.written_again() {
+            Ok(spare) => self.spare = Some(spare),
+            Err(_) => self.drop_spare(),
+        }
+    }
+
+    fn written_again(&self) -> io::Result<File> {
+        let (mut current, _) =
+            self.directory.open_file(&segment_name(self.record.generation)).map_err(io::Error::other)?;
+        let mut spare = create(&self.directory, SPARE, 0o600)?;
+        reserve(&spare, usize::try_from(self.record.segment_bytes).unwrap_or(usize::MAX))?;
+        let copied = io::copy(&mut current, &mut spare)?;
+        if copied == self.record.segment_bytes { Ok(spare) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    fn drop_spare(&mut self) {
+        self.spare = None;
+        let _ = unlink(&self.directory, SPARE);
+    }
+
+    /// Makes the segment `name` of the spare; false, and no spare any more, where that cannot be done.
+    fn place_spare(&mut self, name: &str, header: &[u8], parts: &[&[u8]], chunks: &[u64]) -> bool {
+        let (Some(spare), [payload]) = (self.spare.take(), parts) else {
+            self.drop_spare();
+            return false;
+        };
+        let write = || {
+            let known = self.chunks.iter().map(Some).chain(std::iter::repeat(None));
+            let mut at = header.len() as u64;
+            spare.write_all_at(header, 0)?;
+            for ((chunk, hash), known) in payload.chunks(CHUNK).zip(chunks).zip(known) {
+                if known != Some(hash) {
+                    spare.write_all_at(chunk, at)?;
+                }
+                at += chunk.len() as u64;
+            }
+            spare.set_len(at)?;
+            step("written");
+            spare.set_permissions(Permissions::from_mode(0o444))?;
+            step("protected");
+            rename(&self.directory, SPARE, name).map_err(io::Error::other)
+        };
+        let placed = chunks.len() == payload.len().div_ceil(CHUNK) && write().is_ok();
+        if !placed {
+            self.drop_spare();
+        }
+        placed
     }
 
     /// Says that the source confirmed what is current, without a new generation; wall clock, ns since 1970.
@@ -193,6 +272,8 @@ impl Publisher {
         if self.directory.open_file(&name).is_ok() {
             return Ok(false);
         }
+        // It may need the space.
+        self.drop_spare();
         self.place_with(&name, |file| {
             let mut buffered = io::BufWriter::with_capacity(1 << 18, file);
             write(&mut buffered)?;
@@ -281,6 +362,9 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
+        if self.spare.is_some() {
+            self.drop_spare();
+        }
         let writer = &self.window.0.page().writer;
         // ORDERING: Relaxed; stands for itself: readers need not wait for the heartbeat to grow old.
         writer.pid.store(0, Ordering::Relaxed);
@@ -295,9 +379,21 @@ impl std::fmt::Debug for Window {
 
 /// What a segment of these parts begins with, published now.
 pub(super) fn segment_header(parts: &[&[u8]], generation: Generation, meta: &PublishMeta) -> SegmentHeader {
+    segment_header_and_chunks(parts, generation, meta).0
+}
+
+/// The same, and the hashes of the chunks of a payload that is worth a spare, in one pass.
+fn segment_header_and_chunks(parts: &[&[u8]], generation: Generation, meta: &PublishMeta) -> (SegmentHeader, Vec<u64>) {
     let mut checksum = Xxh3Default::new();
-    parts.iter().for_each(|part| checksum.update(part));
-    SegmentHeader {
+    let mut chunks = Vec::new();
+    match parts {
+        [payload] if payload.len() >= SPARE_FROM => chunks.extend(payload.chunks(CHUNK).map(|chunk| {
+            checksum.update(chunk);
+            xxh3_64(chunk)
+        })),
+        parts => parts.iter().for_each(|part| checksum.update(part)),
+    }
+    let header = SegmentHeader {
         payload_bytes: parts.iter().map(|part| part.len() as u64).sum(),
         payload_checksum: checksum.digest(),
         generation,
@@ -305,7 +401,8 @@ pub(super) fn segment_header(parts: &[&[u8]], generation: Generation, meta: &Pub
         published_at_ns: clock::wall_ns(),
         upstream_confirmed_at_ns: meta.upstream_confirmed_at_ns,
         max_age_ns: meta.max_age_ns,
-    }
+    };
+    (header, chunks)
 }
 
 /// Takes the space a file will need, so that a full file system says so before anything is written.

@@ -25,6 +25,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::geteuid;
+use rkyv::util::AlignedVec;
 
 use super::layout::{CONTROL, CONTROL_BYTES, ControlPage, FORMAT, FORMAT_DIRECTORY};
 use crate::Error;
@@ -46,6 +47,7 @@ pub struct Region {
 enum Backing {
     Map(#[expect(dead_code, reason = "kept mapped, read through Region::start")] Mmap),
     Heap(#[expect(dead_code, reason = "kept allocated, read through Region::start")] Vec<u128>),
+    Shared(#[expect(dead_code, reason = "kept allocated, read through Region::start")] Arc<AlignedVec>),
 }
 
 // SAFETY: the bytes are immutable, and what owns them may be dropped by any thread.
@@ -72,6 +74,14 @@ impl Region {
         // A vector's buffer stays where it is when the vector moves into the Arc.
         let start = NonNull::from(words.as_slice()).cast();
         Region { start, len, owner: Arc::new(Backing::Heap(words)) }
+    }
+
+    /// A compiled snapshot, without a copy.
+    #[must_use]
+    pub fn of_compiled(bytes: Arc<AlignedVec>) -> Region {
+        let (start, len) = (NonNull::from(bytes.as_slice()).cast(), bytes.len());
+        // An aligned vector's buffer lies outside of it, 16-aligned, and nobody can change it while it is shared.
+        Region { start, len, owner: Arc::new(Backing::Shared(bytes)) }
     }
 
     /// The part from `offset` on, sharing the memory.
@@ -128,7 +138,7 @@ impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match *self.owner {
             Backing::Map(_) => "mapped",
-            Backing::Heap(_) => "heap",
+            Backing::Heap(_) | Backing::Shared(_) => "heap",
         };
         write!(f, "Region({} bytes, {kind})", self.len)
     }
