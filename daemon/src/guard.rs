@@ -1,6 +1,6 @@
 //! What is looked at before anything is published: can it be read back, does every flag answer, and how much would go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libflags::Context;
 use libflags::evaluate::{ErrorCode, ScalarRef, Want};
@@ -12,8 +12,17 @@ use crate::config::GuardSettings;
 /// What matters of a snapshot when the next one comes: which flags there are, and whether they are on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
-    /// By hash of the key, sorted.
-    flags: Vec<(u64, bool)>,
+    /// In this order.
+    flags: Vec<Seen>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Seen {
+    /// The hash of its key.
+    key: u64,
+    /// The hash of what tells it from all others.
+    name: u64,
+    enabled: bool,
 }
 
 /// A change that takes away more than it may.
@@ -29,16 +38,29 @@ pub(crate) struct Loss {
 impl Summary {
     /// Asks every flag for its value, with an empty context: none may do harm to who asks.
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
-        let nobody = Context::anonymous();
-        let mut flags: Vec<(u64, bool)> = snapshot
-            .flags()
-            .map(|flag| {
-                let answer = snapshot.evaluate(flag.key.as_bytes(), Want::Any, &nobody);
-                debug_assert!(answer.error != Some(ErrorCode::FlagNotFound), "{} is not found", flag.key);
-                (xxh3_64(name(&flag).as_bytes()), flag.enabled())
-            })
-            .collect();
+        let mut flags: Vec<Seen> = snapshot.flags().map(|flag| Seen::ask(snapshot, &flag)).collect();
         flags.sort_unstable();
+        Self { flags }
+    }
+
+    /// The summary of a snapshot that has only flags called `keys` otherwise than this one: only they are asked.
+    pub(crate) fn after(&self, snapshot: &Snapshot, keys: &BTreeSet<String>) -> Self {
+        let mut changed: Vec<u64> = keys.iter().map(|key| xxh3_64(key.as_bytes())).collect();
+        changed.sort_unstable();
+        let now = keys.iter().flat_map(|key| snapshot.flags_called(key)).map(|flag| Seen::ask(snapshot, &flag));
+        let mut now: Vec<Seen> = now.collect();
+        now.sort_unstable();
+        let mut flags = Vec::with_capacity(self.flags.len() + now.len());
+        let (mut rest, mut now) = (self.flags.as_slice(), now.as_slice());
+        for key in changed {
+            let (before, from) = rest.split_at(rest.partition_point(|flag| flag.key < key));
+            flags.extend_from_slice(before);
+            rest = &from[from.partition_point(|flag| flag.key == key)..];
+            let (these, others) = now.split_at(now.partition_point(|flag| flag.key <= key));
+            flags.extend_from_slice(these);
+            now = others;
+        }
+        flags.extend_from_slice(rest);
         Self { flags }
     }
 
@@ -52,13 +74,14 @@ impl Summary {
             return None;
         }
         let (mut removed, mut disabled) = (0, 0);
-        for (key, enabled) in &self.flags {
-            match after.flags.binary_search_by_key(key, |(key, _)| *key) {
-                Err(_) => removed += 1,
-                Ok(at) => {
-                    let now = after.flags.get(at).is_some_and(|(_, enabled)| *enabled);
-                    disabled += usize::from(*enabled && !now);
-                }
+        // Both are sorted: one pass over them.
+        let mut rest = after.flags.iter().peekable();
+        for flag in &self.flags {
+            let tells = |flag: &Seen| (flag.key, flag.name);
+            while rest.next_if(|other| tells(other) < tells(flag)).is_some() {}
+            match rest.peek().filter(|other| tells(other) == tells(flag)) {
+                None => removed += 1,
+                Some(now) => disabled += usize::from(flag.enabled && !now.enabled),
             }
         }
         let too_much = (removed + disabled) * 100 > self.flags.len() * usize::from(settings.max_loss_percent);
@@ -69,6 +92,14 @@ impl Summary {
             disabled,
             max_percent: settings.max_loss_percent,
         })
+    }
+}
+
+impl Seen {
+    fn ask(snapshot: &Snapshot, flag: &SnapshotFlag<'_>) -> Self {
+        let answer = snapshot.evaluate(flag.key.as_bytes(), Want::Any, &Context::anonymous());
+        debug_assert!(answer.error != Some(ErrorCode::FlagNotFound), "{} is not found", flag.key);
+        Self { key: xxh3_64(flag.key.as_bytes()), name: xxh3_64(name(flag).as_bytes()), enabled: flag.enabled() }
     }
 }
 
@@ -111,11 +142,15 @@ fn name(flag: &SnapshotFlag<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use libflags::compile::Compiler;
+    use libflags::definition::{Document, Format, Limits, Selector};
 
     const SETTINGS: GuardSettings = GuardSettings { max_loss_percent: 50, min_flags: 10 };
 
     fn summary(enabled: std::ops::Range<u64>, disabled: std::ops::Range<u64>) -> Summary {
-        let mut flags: Vec<_> = enabled.map(|key| (key, true)).chain(disabled.map(|key| (key, false))).collect();
+        let seen = |key, enabled| Seen { key, name: key, enabled };
+        let mut flags: Vec<_> =
+            enabled.map(|key| seen(key, true)).chain(disabled.map(|key| seen(key, false))).collect();
         flags.sort_unstable();
         Summary { flags }
     }
@@ -130,6 +165,32 @@ mod tests {
         assert_eq!(loss(&summary(0..3, 3..12)), Some((0, 7)), "those that were disabled do not count");
         assert_eq!(loss(&summary(0..4, 4..8)), Some((4, 4)));
         assert_eq!(loss(&summary(100..200, 0..0)), Some((12, 0)), "others in their place are no comfort");
+    }
+
+    #[test]
+    fn asking_changed_flags_alone_sees_what_asking_all_does() {
+        let snapshot = |flags: &[(&str, &str, &str)]| {
+            let flags: Vec<String> = flags
+                .iter()
+                .map(|(key, state, set)| {
+                    format!(
+                        r#""{key}": {{"state": "{state}", "variants": {{"on": true}}, "metadata": {{"flagSetId": "{set}"}}}}"#
+                    )
+                })
+                .collect();
+            let text = format!(r#"{{"flags": {{{}}}}}"#, flags.join(","));
+            let document = Document::parse("f", text, Format::Json, &Limits::default()).expect("a definition");
+            let compiled = Compiler::new(Limits::default()).compile(&[document], &Selector::All).expect("compiles");
+            Snapshot::from_bytes(&compiled.snapshot).expect("a snapshot")
+        };
+        let before =
+            snapshot(&[("a", "ENABLED", ""), ("b", "ENABLED", "x"), ("c", "ENABLED", ""), ("d", "ENABLED", "")]);
+        let after =
+            snapshot(&[("a", "DISABLED", ""), ("b", "ENABLED", "y"), ("c", "ENABLED", ""), ("e", "ENABLED", "")]);
+        let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<BTreeSet<_>>();
+        let of_changed = Summary::of(&before).after(&after, &keys(&["a", "b", "d", "e", "never"]));
+        assert_eq!(of_changed, Summary::of(&after));
+        assert_ne!(of_changed, Summary::of(&before).after(&after, &keys(&["a", "b", "d"])), "e is not asked");
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub(crate) struct Pipeline {
     /// What the published content was made from, where that is known.
     applied: Option<Vec<Input>>,
     served: Option<Served>,
+    /// Keys of the flags that may be compiled otherwise by now than they are served; `None`: any may.
+    unserved: Option<BTreeSet<String>>,
     confirmed_ns: u64,
     problems: Vec<Problem>,
     broken: Vec<BrokenFlag>,
@@ -144,6 +146,7 @@ impl Pipeline {
             offered: Vec::new(),
             applied: None,
             served: None,
+            unserved: None,
             problems: Vec::new(),
             broken: Vec::new(),
             override_errors: BTreeMap::new(),
@@ -403,13 +406,22 @@ impl Pipeline {
             .into_iter()
             .map(|flag| BrokenFlag { key: flag.key, served: if flag.last_good { "last-good" } else { "parse-error" } })
             .collect();
+        self.unserved = self.unserved.take().zip(compiled.changed).map(|(mut keys, changed)| {
+            keys.extend(changed);
+            keys
+        });
         let payload = compiled.snapshot;
-        if self.served.is_some() && xxh3_64(&payload) == self.publisher.record().segment_checksum {
+        let same = self.unserved.as_ref().is_some_and(BTreeSet::is_empty);
+        if self.served.is_some() && (same || xxh3_64(&payload) == self.publisher.record().segment_checksum) {
+            self.unserved = Some(BTreeSet::new());
             self.settle(inputs);
             return Ok(());
         }
-        let snapshot = self.read_back(&payload)?;
-        let served = Served::of(&snapshot);
+        let snapshot = self.read_back(Region::of_compiled(Arc::clone(&payload)))?;
+        let served = match (&self.served, &self.unserved) {
+            (Some(before), Some(keys)) => before.after(&snapshot, keys),
+            _ => Served::of(&snapshot),
+        };
         if let Some(before) = &self.served
             && !deliberate
             && let Some(loss) = before.summary.loss(&served.summary, &self.guard)
@@ -422,7 +434,9 @@ impl Pipeline {
         drop(snapshot);
         self.confirmed_ns = now_ns();
         self.publish(&payload, served).map_err(Stopped::NotPublished)?;
+        self.unserved = Some(BTreeSet::new());
         self.settle(inputs);
+        self.publisher.prepare();
         Ok(())
     }
 
@@ -482,8 +496,8 @@ impl Pipeline {
     }
 
     /// Opens a payload as a reader would.
-    fn read_back(&self, payload: &[u8]) -> Result<Snapshot, Stopped> {
-        open(&self.set.store, Region::copy_of(payload))
+    fn read_back(&self, payload: Region) -> Result<Snapshot, Stopped> {
+        open(&self.set.store, payload)
             .map_err(|error| Stopped::Refused(format!("the compiled snapshot cannot be read back: {error}")))
     }
 
@@ -520,6 +534,7 @@ impl Pipeline {
         let (set, broken) = (self.set.name.as_str(), self.broken.len());
         tracing::info!(set, generation = generation.0, flags, broken, bytes = payload.len(), "published");
         let before = self.served.replace(served);
+        self.unserved = None;
         self.keep_generation(generation.0, payload, &meta);
         self.sweep_lists(before.as_ref());
         Ok(())
@@ -777,6 +792,12 @@ impl Pipeline {
 impl Served {
     fn of(snapshot: &Snapshot) -> Self {
         Self { summary: Summary::of(snapshot), lists: snapshot.lists().map(|(name, ..)| name).collect() }
+    }
+
+    /// What readers will see when `snapshot` takes its place, which has only flags called `keys` otherwise.
+    fn after(&self, snapshot: &Snapshot, keys: &BTreeSet<String>) -> Self {
+        let lists = snapshot.lists().map(|(name, ..)| name).collect();
+        Self { summary: self.summary.after(snapshot, keys), lists }
     }
 }
 

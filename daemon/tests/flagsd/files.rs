@@ -184,6 +184,7 @@ fn an_id_list_is_watched_like_its_definition() {
     host.write("ids/beta.txt", "bob\ncid\n");
     daemon.wait_for("the other list", || on("bob"));
     assert!(!on("ann"));
+    daemon.wait_for_status("two generations", |status| status["kept"].as_array().is_some_and(|kept| kept.len() == 2));
 
     // The list survives with the flags when everything but the state is lost.
     daemon.kill();
