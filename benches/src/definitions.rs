@@ -42,6 +42,11 @@ pub(crate) fn with_rules(number: usize, rules: &[(&str, Value)]) -> String {
     text
 }
 
+/// A definition of one of them.
+pub(crate) fn one_static_flag(number: usize) -> String {
+    format!("{{\"flags\":{{\"{}\":{}}}}}\n", key(number), static_flag(answer(number)))
+}
+
 fn static_flag(on: bool) -> String {
     let variant = if on { "on" } else { "off" };
     format!(r#"{{"state":"ENABLED","variants":{{"on":true,"off":false}},"defaultVariant":"{variant}"}}"#)

@@ -1,10 +1,13 @@
 //! From a definition to what readers see.
 
+use std::cell::RefCell;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use libflags::compile::Compiler;
+use libflags::compile::{Compilation, Compiler, Patch};
 use libflags::definition::{Document, Format, Limits, Selector};
 use libflags::store::{PublishMeta, Publisher, PublisherOptions};
 use libflags::{Client, Context};
@@ -38,14 +41,14 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "change-10k",
-        about: "one changed flag of 10 000, from the parsed document to a reader's answer",
+        about: "one changed flag of 10 000, from its parsed definition to the answers of two readers",
         unit: "ms",
         target: Target::AtMost(1.0),
         measure: |lab| change(lab, 10_000).map(Some),
     },
     Row {
         name: "change-100k",
-        about: "one changed flag of 100 000, from the parsed document to a reader's answer",
+        about: "one changed flag of 100 000, from its parsed definition to the answers of two readers",
         unit: "ms",
         target: Target::AtMost(5.0),
         measure: |lab| change(lab, 100_000).map(Some),
@@ -66,6 +69,16 @@ impl Writer {
 
     pub(crate) fn publish(&mut self, document: &Document) -> Result<()> {
         let compilation = self.compiler.compile(std::slice::from_ref(document), &Selector::All)?;
+        self.put(&compilation)
+    }
+
+    /// Publishes a few flags of a document, as flagsd does with what a stream of changes brings.
+    fn patch(&mut self, flags: &Document) -> Result<()> {
+        let compilation = self.compiler.apply(&[Patch { flags, removed: &[] }])?;
+        self.put(&compilation)
+    }
+
+    fn put(&mut self, compilation: &Compilation) -> Result<()> {
         ensure!(compilation.problems.is_empty(), "{:?}", compilation.problems);
         for list in &compilation.lists {
             if let Some(built) = &list.built {
@@ -96,30 +109,74 @@ fn load(lab: &Lab, number: usize) -> Result<Figures> {
     Ok(figures.times(1e-6))
 }
 
+/// From a changed flag, parsed, until two clients of other threads answer by it. What flagsd does when it has published, getting ready
+/// for the next time, is not timed.
 fn change(lab: &Lab, number: usize) -> Result<Figures> {
     let store = lab.folder(&format!("change-{number}"))?;
-    let text = definitions::static_flags(number);
     let changed = number / 2;
-    let documents = [document(&text, None)?, document(&definitions::with_one_turned(&text, changed), None)?];
-    let mut writer = Writer::new(&store)?;
-    writer.publish(&documents[1])?;
-    let client = Client::open(Some(&store))?;
-    let key = definitions::key(changed);
-    let read = || client.bool(&key, &Context::anonymous(), false);
-    ensure!(read() != definitions::answer(changed), "the first version does not show");
-    let act = |turn: usize| {
-        writer.publish(&documents[turn % 2])?;
-        // A reader may answer from the version before while it reads the new one.
-        let wanted = definitions::answer(changed) == turn.is_multiple_of(2);
-        let end = Instant::now() + Duration::from_secs(10);
-        while read() != wanted && Instant::now() < end {}
-        Ok(read())
-    };
-    let figures = measure::repeats(turns(lab, number), act, |turn, answer| {
-        answer == (definitions::answer(changed) == (turn % 2 == 0))
+    let patches = [changed_flag(changed, false)?, changed_flag(changed, true)?];
+    let writer = RefCell::new(Writer::new(&store)?);
+    writer
+        .borrow_mut()
+        .publish(&document(&definitions::with_one_turned(&definitions::static_flags(number), changed), None)?)?;
+    let figures = thread::scope(|scope| {
+        let readers = [Reader::start(scope, &store, changed)?, Reader::start(scope, &store, changed)?];
+        let before = !definitions::answer(changed);
+        readers.iter().for_each(|reader| reader.ask(before));
+        ensure!(readers.iter().all(|reader| reader.told() == Some(before)), "the first version does not show");
+        writer.borrow_mut().publisher.prepare();
+        let act = |turn: usize| {
+            writer.borrow_mut().patch(&patches[turn % 2])?;
+            readers.iter().for_each(|reader| reader.ask(definitions::answer(changed) == turn.is_multiple_of(2)));
+            Ok(readers.each_ref().map(Reader::told))
+        };
+        measure::repeats(turns(lab, number), act, |turn, answers| {
+            writer.borrow_mut().publisher.prepare();
+            answers == [Some(definitions::answer(changed) == (turn % 2 == 0)); 2]
+        })
     })?;
     std::fs::remove_dir_all(store)?;
     Ok(figures.times(1e-6))
+}
+
+/// The definition of one of the static flags, alone.
+fn changed_flag(number: usize, turned: bool) -> Result<Document> {
+    let text = definitions::one_static_flag(number);
+    document(&if turned { definitions::with_one_turned(&text, number) } else { text }, None)
+}
+
+/// A client in a thread of its own, which reads when it is asked to until it reads what is wanted.
+struct Reader {
+    ask: Sender<bool>,
+    told: Receiver<bool>,
+}
+
+impl Reader {
+    fn start<'s>(scope: &'s thread::Scope<'s, '_>, store: &Path, number: usize) -> Result<Self> {
+        let (client, key) = (Client::open(Some(store))?, definitions::key(number));
+        let ((ask, asked), (tell, told)) = (channel(), channel());
+        scope.spawn(move || {
+            let read = || client.bool(&key, &Context::anonymous(), false);
+            for wanted in asked {
+                // It may answer from the version before while it reads the new one.
+                let end = Instant::now() + Duration::from_secs(10);
+                while read() != wanted && Instant::now() < end {}
+                if tell.send(read()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { ask, told })
+    }
+
+    fn ask(&self, wanted: bool) {
+        // One that is gone has nothing to tell.
+        let _ = self.ask.send(wanted);
+    }
+
+    fn told(&self) -> Option<bool> {
+        self.told.recv().ok()
+    }
 }
 
 fn turns(lab: &Lab, number: usize) -> usize {
