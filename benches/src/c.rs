@@ -40,11 +40,48 @@ pub(crate) const ROWS: &[Row] = &[
         measure: |lab| rules(lab, "equality"),
     },
     Row {
+        name: "c-two-levels",
+        about: "two levels of and/or over 4 attributes, a context of 5 made for each call, C",
+        unit: "ns",
+        target: Target::AtMost(45.0),
+        measure: |lab| rules(lab, "two-levels"),
+    },
+    Row {
         name: "c-fractional",
         about: "fractional 50/50 on the targeting key, 4 096 users, C",
         unit: "ns",
         target: Target::AtMost(25.0),
         measure: |lab| rules(lab, "fractional"),
+    },
+    Row {
+        name: "c-in-10k",
+        about: "in over 10 000 ids in the rule, half of the users in it, C",
+        unit: "ns",
+        target: Target::AtMost(35.0),
+        measure: |lab| rules(lab, "in-10k"),
+    },
+    Row {
+        name: "c-in-10m",
+        about: "in over an id list of 10 000 000, half of the users in it, C",
+        unit: "ns",
+        target: Target::AtMost(120.0),
+        measure: |lab| {
+            if lab.c_program.is_some() { run(lab, "in-10m", &evaluate::ten_million(lab)?) } else { Ok(None) }
+        },
+    },
+    Row {
+        name: "c-allocations",
+        about: "allocations while evaluating all inputs once, the most of four kinds, C",
+        unit: "",
+        target: Target::AtMost(0.0),
+        measure: |lab| rules(lab, "allocations"),
+    },
+    Row {
+        name: "c-two-threads",
+        about: "what a 2nd thread adds to reading by key, over what it adds to pure computing, C",
+        unit: "×",
+        target: Target::AtLeast(0.97),
+        measure: |lab| static_flags(lab, "two-threads", 1_000),
     },
 ];
 

@@ -1,5 +1,7 @@
 //! Flags with targeting.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, ensure};
 use libflags::evaluate::{Attributes, Want};
 use libflags::{Client, Context, Value};
@@ -157,23 +159,28 @@ fn in_rule(lab: &Lab) -> Result<Figures> {
 }
 
 fn in_list(lab: &Lab) -> Result<Figures> {
-    const IDS: usize = 10_000_000;
-    let folder = lab.folder("ten-million")?;
-    let mut ids = String::with_capacity(IDS * 14);
-    for number in 0..IDS {
-        ids.push_str(&definitions::user(number * 2));
-        ids.push('\n');
-    }
-    std::fs::write(folder.join("everybody.txt"), ids)?;
-    let flag = definitions::with_rules(10, &[("listed", definitions::listed_ids("everybody"))]);
-    let definition = flag.replacen("{\"flags\"", "{\"metadata\":{\"list.everybody\":\"everybody.txt\"},\"flags\"", 1);
-    let store = lab.folder("ten-million-store")?;
-    publish::Writer::new(&store)?.publish(&publish::document(&definition, Some(&folder))?)?;
-    let client = Client::open(Some(&store))?;
-    let figures = measure::reads(lab.effort, &members(IDS, 1 << 20), |user| client.bool("listed", &User(user), false));
-    std::fs::remove_dir_all(folder)?;
-    std::fs::remove_dir_all(store)?;
-    figures
+    let client = Client::open(Some(&ten_million(lab)?))?;
+    measure::reads(lab.effort, &members(TEN_MILLION, 1 << 20), |user| client.bool("listed", &User(user), false))
+}
+
+const TEN_MILLION: usize = 10_000_000;
+
+/// The store whose flag `listed` asks for membership in a list of so many ids.
+pub(crate) fn ten_million(lab: &Lab) -> Result<PathBuf> {
+    lab.store_made("ten-million", |store| {
+        let folder = lab.folder("ten-million-ids")?;
+        let mut ids = String::with_capacity(TEN_MILLION * 14);
+        for number in 0..TEN_MILLION {
+            ids.push_str(&definitions::user(number * 2));
+            ids.push('\n');
+        }
+        std::fs::write(folder.join("everybody.txt"), ids)?;
+        let flag = definitions::with_rules(10, &[("listed", definitions::listed_ids("everybody"))]);
+        let metadata = "{\"metadata\":{\"list.everybody\":\"everybody.txt\"},\"flags\"";
+        let definition = flag.replacen("{\"flags\"", metadata, 1);
+        publish::Writer::new(store)?.publish(&publish::document(&definition, Some(&folder))?)?;
+        Ok(std::fs::remove_dir_all(folder)?)
+    })
 }
 
 /// `number` random users, half of them among the even `ids`.

@@ -9,13 +9,15 @@ use anyhow::{Context as _, Result};
 use libflags::Client;
 use tempfile::TempDir;
 
-use crate::measure::Effort;
+use crate::measure::{Effort, Figures};
 
 /// The figure that the design asks for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     /// The figure may be as large as this.
     AtMost(f64),
+    /// The median may be as large as the first, the 99th percentile as the second.
+    MedianAndP99AtMost(f64, f64),
     /// The figure must be as large as this.
     AtLeast(f64),
     /// The design names none.
@@ -26,15 +28,17 @@ impl Target {
     pub(crate) fn text(self) -> String {
         match self {
             Self::AtMost(limit) => format!("≤ {limit}"),
+            Self::MedianAndP99AtMost(median, p99) => format!("≤ {median}, {p99}"),
             Self::AtLeast(limit) => format!("≥ {limit}"),
             Self::None => String::new(),
         }
     }
 
-    pub(crate) fn is_met_by(self, figure: f64) -> Option<bool> {
+    pub(crate) fn is_met_by(self, figures: Figures) -> Option<bool> {
         match self {
-            Self::AtMost(limit) => Some(figure <= limit),
-            Self::AtLeast(limit) => Some(figure >= limit),
+            Self::AtMost(limit) => Some(figures.median <= limit),
+            Self::MedianAndP99AtMost(median, p99) => Some(figures.median <= median && figures.p99 <= p99),
+            Self::AtLeast(limit) => Some(figures.median >= limit),
             Self::None => None,
         }
     }
@@ -80,12 +84,19 @@ impl Lab {
 
     /// The store called `name`, holding the flags of `definition`; made when it is first asked for.
     pub(crate) fn store(&self, name: &str, definition: impl FnOnce() -> String) -> Result<PathBuf> {
+        self.store_made(name, |store| {
+            crate::publish::Writer::new(store)?.publish(&crate::publish::document(&definition(), None)?)
+        })
+    }
+
+    /// The store called `name`; `make` makes it when it is first asked for.
+    pub(crate) fn store_made(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = stores.get(name) {
             return Ok(store.clone());
         }
         let store = self.folder(name)?;
-        crate::publish::Writer::new(&store)?.publish(&crate::publish::document(&definition(), None)?)?;
+        make(&store)?;
         stores.insert(name.to_owned(), store.clone());
         Ok(store)
     }

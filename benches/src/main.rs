@@ -114,7 +114,7 @@ fn as_json(row: &Row, figures: Figures) -> serde_json::Value {
         "about": row.about,
         "unit": row.unit,
         "target": row.target.text(),
-        "met": row.target.is_met_by(figures.median),
+        "met": row.target.is_met_by(figures),
         "best": rounded(figures.best),
         "median": rounded(figures.median),
         "p99": rounded(figures.p99),
@@ -128,7 +128,7 @@ fn rounded(number: f64) -> f64 {
 }
 
 fn print_line(row: &Row, figures: Figures) {
-    let mark = match row.target.is_met_by(figures.median) {
+    let mark = match row.target.is_met_by(figures) {
         Some(false) => "!",
         _ => " ",
     };

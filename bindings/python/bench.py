@@ -45,6 +45,9 @@ ROWS = [
     Row("one rule, context dict of 5", lambda client: client.get_boolean_value, RULE, True),
     Row("one rule by flag(), context dict of 5", lambda client: client.flag("rule").get_boolean_value, RULE[1:], True),
     Row("one rule in a snapshot, context dict of 5", lambda client: client.snapshot().get_boolean_value, RULE, True),
+    Row("two levels, context dict of 5", lambda client: client.get_boolean_value, ("two-levels", False, CONTEXT), True),
+    Row("fractional, context dict of 5", lambda client: client.get_boolean_value, ("half", False, CONTEXT), True),
+    Row("in over 10 000 ids, context dict of 5", lambda client: client.get_boolean_value, ("written", False, CONTEXT), True),
     Row("static string", lambda client: client.get_string_value, ("text", ""), "#00f"),
     Row("small object", lambda client: client.get_object_value, ("object", None), SMALL),
     Row("one rule with details, context dict of 5", lambda client: client.get_boolean_details, RULE, "on",
@@ -60,10 +63,19 @@ def closed(client: libflags.Client) -> libflags.Snapshot:
 
 def definition() -> str:
     switch = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"}
-    rule = {"if": [{"==": [{"var": "plan"}, "premium"]}, "on", "off"]}
-    flags = {f"flag-{number}": switch for number in range(996)}
+    premium, country = {"==": [{"var": "plan"}, "premium"]}, {"==": [{"var": "country"}, "NL"]}
+    adult = {"and": [{">=": [{"var": "age"}, 18]}, {"==": [{"var": "beta"}, False]}]}
+    either = {"or": [adult, {"and": [premium, country]}]}
+    ids = [f"user-{number}" for number in range(10_000)]
+    flags = {f"flag-{number}": switch for number in range(993)}
     flags["static"] = switch
-    flags["rule"] = {**switch, "defaultVariant": "off", "targeting": rule}
+    for name, targeting in [
+        ("rule", {"if": [premium, "on", "off"]}),
+        ("two-levels", {"if": [either, "on", "off"]}),
+        ("half", {"fractional": [["on", 50], ["off", 50]]}),
+        ("written", {"if": [{"in": [{"var": "targetingKey"}, ids]}, "on", "off"]}),
+    ]:
+        flags[name] = {**switch, "defaultVariant": "off", "targeting": targeting}
     flags["text"] = {"state": "ENABLED", "variants": {"blue": "#00f"}, "defaultVariant": "blue"}
     flags["object"] = {"state": "ENABLED", "variants": {"a": SMALL}, "defaultVariant": "a"}
     return json.dumps({"flags": flags})
