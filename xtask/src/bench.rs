@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what a flag check costs on this machine, beside what the design asks for.
+//! `cargo xtask bench`: what a flag check costs on this machine, beside what the design asks for and what peers take.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::languages::Build;
+use crate::peers::{self, Peers, Wish};
 use crate::process::{self, Program};
 use crate::{doctor, readme};
 
@@ -25,9 +26,15 @@ pub(crate) struct Arguments {
     /// Prints the record instead of a table.
     #[arg(long)]
     json: bool,
-    /// Hardly measures: shows that every row works and answers right. Nothing is recorded.
+    /// Hardly measures: shows that every row works and answers right, without the peers. Nothing is recorded.
     #[arg(long)]
     check: bool,
+    /// The peers too, where `--check` would leave them out.
+    #[arg(long, conflicts_with = "no_peers")]
+    peers: bool,
+    /// Leaves the peers out: nothing is fetched or compiled for them.
+    #[arg(long)]
+    no_peers: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -36,17 +43,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     build.packages(&["libflags-benches", "libflags-ffi", "libflags-python", "flagsd"])?;
     let c_program = process::scratch("bench")?.join("read");
     build.compile(&process::root().join("benches/c/read.c"), &c_program)?;
+    let python_path = build.python_path()?;
+    let peers = peers(build, arguments, &python_path)?;
     if !arguments.json {
         println!("{}", heading());
     }
+    let mut limits = limits()?;
     let mut rows = Vec::new();
-    let mut take = |row: Value| {
+    let mut take = |mut row: Value| {
+        let name = row["row"].as_str().unwrap_or_default().to_owned();
+        if let Some(peer) = peers.as_ref().ok().and_then(|peers| peers.best(&name)) {
+            row["best_peer"] = peer;
+        }
+        if let Some(limit) = limits.remove(&name).filter(|_| row["met"] == false) {
+            row["limit"] = json!(limit);
+        }
         if !arguments.json {
             println!("{}", line(&row));
         }
         rows.push(row);
     };
-    let python_path = build.python_path()?;
     let is_python = |row: &str| row.starts_with(PYTHON) || PYTHON.starts_with(row);
     if arguments.only.is_empty() || !arguments.only.iter().all(|row| row.starts_with(PYTHON_IN_PROCESS)) {
         rust_and_c(build, arguments, &c_program, &python_path, &mut take)?;
@@ -55,7 +71,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         python(arguments, &python_path)?.into_iter().for_each(&mut take);
     }
     ensure!(!rows.is_empty(), "no row has such a name");
-    let record = record(rows)?;
+    ensure!(limits.is_empty() || !arguments.only.is_empty(), "{LIMITS} names rows that there are not: {limits:?}");
+    let record = record(rows, peers)?;
     if arguments.json {
         println!("{record:#}");
     }
@@ -68,6 +85,44 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("{} passed, 0 failed", record["rows"].as_array().map_or(0, Vec::len));
     }
     Ok(())
+}
+
+/// What peers take, or why that is not known. Printed as it comes.
+fn peers(build: Build, arguments: &Arguments, python_path: &Path) -> Result<Result<Peers, String>> {
+    if arguments.no_peers || (arguments.check && !arguments.peers) {
+        return Ok(Err("left out".to_owned()));
+    }
+    let wish = Wish { only: &arguments.only, check: arguments.check, flagsd: &build.file("flagsd"), python_path };
+    if !arguments.json {
+        println!("peers, each in turns with libflags\n{:40}{:>13}{:>13}{:>13}", "", "best", "median", "p99");
+    }
+    let measured = Peers::measure(&wish, |row| {
+        if !arguments.json {
+            println!("{}", peers::lines(row).join("\n"));
+        }
+    });
+    match measured {
+        Err(error) if arguments.check => Err(error),
+        Err(error) => {
+            // Such as on a machine without a network: the rest is worth measuring all the same.
+            eprintln!("the peers are not measured: {error:#}\n");
+            Ok(Err(format!("{error:#}")))
+        }
+        Ok(peers) => {
+            if !arguments.json {
+                println!();
+            }
+            Ok(Ok(peers))
+        }
+    }
+}
+
+/// What keeps a row from its target, in a sentence that names the evidence: copied into the record where the target is missed.
+const LIMITS: &str = "benches/limits.toml";
+
+fn limits() -> Result<BTreeMap<String, String>> {
+    let text = fs::read_to_string(process::root().join(LIMITS)).with_context(|| format!("cannot read {LIMITS}"))?;
+    toml::from_str(&text).with_context(|| format!("{LIMITS} is rows with sentences"))
 }
 
 /// Runs the benchmark program, which prints a row a line, and hands over each as it comes.
@@ -144,15 +199,22 @@ fn python_row(row: &Value, batches: &str) -> Value {
 }
 
 fn heading() -> String {
-    format!("{:<18}{:>10}{:>11}{:>11} {:>11}  {:<6}what", "row", "target", "best", "median", "p99", "unit")
+    format!(
+        "{:<18}{:>10}{:>11}{:>11} {:>11}  {:<6}{:<34}what",
+        "row", "target", "best", "median", "p99", "unit", "median of the best peer"
+    )
 }
 
 fn line(row: &Value) -> String {
     let text = |name: &str| row[name].as_str().unwrap_or_default();
     let number = |name: &str| row[name].as_f64().unwrap_or(f64::NAN);
     let mark = if row["met"] == json!(false) { '!' } else { ' ' };
+    let peer = row.get("best_peer").map_or_else(String::new, |peer| {
+        let median = peer["median"].as_f64().unwrap_or(f64::NAN);
+        format!("{median:.2} {}", peer["name"].as_str().unwrap_or_default())
+    });
     format!(
-        "{:<18}{:>10}{:>11.2}{:>11.2}{mark}{:>11.2}  {:<6}{}",
+        "{:<18}{:>10}{:>11.2}{:>11.2}{mark}{:>11.2}  {:<6}{peer:<34}{}",
         text("row"),
         text("target"),
         number("best"),
@@ -164,13 +226,13 @@ fn line(row: &Value) -> String {
 }
 
 /// The rows with all that is needed to judge them: which machine, which commit, which command.
-fn record(rows: Vec<Value>) -> Result<Value> {
+fn record(rows: Vec<Value>, peers: Result<Peers, String>) -> Result<Value> {
     let commit = process::output_of("git", ["-C", &process::root().to_string_lossy(), "rev-parse", "HEAD"]);
     let changed =
         process::output_of("git", ["-C", &process::root().to_string_lossy(), "status", "--porcelain", "-uno"]);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let load = fs::read_to_string("/proc/loadavg").ok();
-    Ok(json!({
+    let mut record = json!({
         "command": "cargo xtask bench",
         "date": process::output_of("date", ["-u", "+%Y-%m-%d"]).context("cannot ask for the date")?,
         "time": process::output_of("date", ["-u", "+%H:%M:%S"]).context("cannot ask for the time")?,
@@ -189,7 +251,12 @@ fn record(rows: Vec<Value>) -> Result<Value> {
         },
         "profile": "dist",
         "rows": rows,
-    }))
+    });
+    match peers {
+        Ok(peers) => record["peers"] = json!(peers.0),
+        Err(why) => record["peers_not_measured"] = json!(why),
+    }
+    Ok(record)
 }
 
 fn cpu_model() -> String {

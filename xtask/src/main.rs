@@ -10,6 +10,7 @@ mod gen_header;
 mod install;
 mod instructions;
 mod languages;
+mod peers;
 mod process;
 mod readme;
 mod test;
@@ -30,7 +31,7 @@ enum Command {
     Test(test::Arguments),
     /// Shows it at work: one flag file, one flagsd, programs in four languages, edits, a kill -9.
     Demo,
-    /// Measures what a flag check costs, and keeps a record.
+    /// Measures what a flag check costs here, and what it costs with others, and keeps a record.
     Bench(bench::Arguments),
     /// Counts the instructions of a flag check, and compares them with those accepted.
     Instructions(instructions::Arguments),
@@ -54,6 +55,8 @@ enum Command {
 enum Generated {
     /// `include/flags.h`
     Header,
+    /// The figures in `README.md`, from the record that it names.
+    Figures,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Command::Readme => readme::run(),
         Command::Doctor => doctor::run(),
         Command::Gen { what: Generated::Header, check } => gen_header::run(check),
+        Command::Gen { what: Generated::Figures, check } => readme::gen_figures(check),
         Command::Install(arguments) => install::run(&arguments),
     }
 }

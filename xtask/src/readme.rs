@@ -132,28 +132,63 @@ pub(crate) fn put_figures(record: &Value, place: &Path) -> Result<()> {
     fs::write(process::root().join("README.md"), text).context("cannot write README.md")
 }
 
+/// Makes the README's figures anew from the record that it names; with `check`, only says whether they would be others.
+pub(crate) fn gen_figures(check: bool) -> Result<()> {
+    let text = readme()?;
+    let (_, rest) = text.split_once(FIGURES_BEGIN).context("the README has no place for figures")?;
+    let (place, _) = rest.split_once(" -->").context("the README names no record")?;
+    let record = fs::read_to_string(process::root().join(place)).with_context(|| format!("cannot read {place}"))?;
+    let record = serde_json::from_str(&record).with_context(|| format!("{place} is no record"))?;
+    if check {
+        ensure!(text.contains(&figures(&record, place)), "the README's figures are not those of {place}");
+        return Ok(());
+    }
+    put_figures(&record, Path::new(place))
+}
+
 /// The lines with the figures of `record`, kept in `place`, the lines around them included.
 fn figures(record: &Value, place: &str) -> String {
-    let mut text = format!("{FIGURES_BEGIN}{place} -->\n\n| what | target | median | best |\n|---|---|---|---|\n");
-    for row in record["rows"].as_array().into_iter().flatten() {
-        let word = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
-        let number = |name: &str| {
-            let number = row[name].as_f64().unwrap_or(f64::NAN);
-            if number >= 100.0 { format!("{number:.0}") } else { format!("{number:.2}") }
+    let mut text = format!("{FIGURES_BEGIN}{place} -->\n\n");
+    text.push_str("| what | target | median | p99 | best | best peer, median |\n|---|---|---|---|---|---|\n");
+    let rows = || record["rows"].as_array().into_iter().flatten();
+    for row in rows() {
+        let target = match word(row, "target") {
+            "" => String::new(),
+            target => format!("{target} {}", word(row, "unit")).trim_end().to_owned(),
         };
-        let unit = word("unit");
+        let peer = row
+            .get("best_peer")
+            .map_or_else(String::new, |peer| format!("{} {}", number(peer, "median"), word(peer, "name")));
         let _ = writeln!(
             text,
-            "| {} | {} {unit} | {} | {} |",
-            word("about"),
-            word("target"),
-            number("median"),
-            number("best")
+            "| {} | {target} | {} | {} | {} | {peer} |",
+            word(row, "about"),
+            number(row, "median"),
+            number(row, "p99"),
+            number(row, "best"),
         );
+    }
+    let mut missed = rows().filter(|row| row.get("limit").is_some()).peekable();
+    if missed.peek().is_some() {
+        text.push_str("\nWhere a target is missed, this is what limits it:\n\n");
+    }
+    for row in missed {
+        let (limit, about) = (word(row, "limit"), word(row, "about"));
+        let _ =
+            writeln!(text, "- {about}: {} where {} is asked for. {limit}", number(row, "median"), word(row, "target"));
     }
     text.push('\n');
     text.push_str(FIGURES_END);
     text
+}
+
+fn word<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_default()
+}
+
+fn number(value: &Value, name: &str) -> String {
+    let number = value[name].as_f64().unwrap_or(f64::NAN);
+    if number >= 100.0 { format!("{number:.0}") } else { format!("{number:.2}") }
 }
 
 #[cfg(test)]
@@ -175,6 +210,17 @@ mod tests {
         let record = fs::read_to_string(process::root().join(place)).expect("the record that the README names");
         let made = figures(&serde_json::from_str(&record).unwrap(), place);
         assert!(text.contains(&made), "the README's figures are not those of {place}");
+    }
+
+    #[test]
+    fn a_missed_target_is_shown_with_what_limits_it() {
+        let row = |limit: &str| {
+            serde_json::json!({"about": "a check", "target": "≤ 1", "unit": "ns", "best": 1.0, "median": 2.0, "p99": 3.0,
+                "best_peer": {"name": "somebody", "median": 400.0}, "limit": limit})
+        };
+        let text = figures(&serde_json::json!({"rows": [row("Light is slow.")]}), "a place");
+        assert!(text.contains("| a check | ≤ 1 ns | 2.00 | 3.00 | 1.00 | 400 somebody |"), "{text}");
+        assert!(text.contains("- a check: 2.00 where ≤ 1 is asked for. Light is slow."), "{text}");
     }
 
     #[test]
