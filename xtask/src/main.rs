@@ -35,6 +35,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Counts the instructions of a flag check, and compares them with those accepted.
     Instructions(instructions::Arguments),
+    /// Kills, stops and forks others' readers and writers as well as ours, and looks whether docs/comparison.md says what happens.
+    Compare,
     /// Compiles and runs the programs in the README.
     Readme,
     /// Says which of the programs that building and testing need are here.
@@ -66,6 +68,7 @@ fn main() -> anyhow::Result<()> {
         Command::Demo => demo::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
+        Command::Compare => peers::bad_days(),
         Command::Readme => readme::run(),
         Command::Doctor => doctor::run(),
         Command::Gen { what: Generated::Header, check } => gen_header::run(check),

@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::doctor;
+use crate::languages::Build;
 use crate::process::{self, Program};
 
 /// Measuring takes minutes; what hangs ends here.
@@ -67,6 +69,19 @@ impl Peers {
         best["libflags_in_turns"] = ours.map_or(Value::Null, |ours| json!(median(ours)));
         Some(best)
     }
+}
+
+/// The same bad days for libflags and its peers, and whether `docs/comparison.md` says what happened.
+pub(crate) fn bad_days() -> Result<()> {
+    doctor::provide()?;
+    Build::DEBUG.packages(&["flagsd", "libflags-python"])?;
+    let mut rust = process::cargo();
+    // Without the peers that only the benchmark needs.
+    rust.current_dir(folder()).args(["test", "--quiet", "--locked", "--no-default-features", "--test", "bad_days"]);
+    process::run("the bad days of stores", rust.arg("--target-dir").arg(target()))?;
+    let mut python = Command::new(python_environment()?);
+    python.arg(folder().join("bad_days.py")).env("PYTHONPATH", Build::DEBUG.python_path()?);
+    process::run("the bad days of clients in Python", python.env("FLAGSD", Build::DEBUG.file("flagsd")))
 }
 
 /// The name under which peers do the work of our row: what C does is compared with what programs in Rust do.
