@@ -204,10 +204,12 @@ impl Client {
     /// The value of a boolean flag, or `default`.
     #[inline]
     pub fn bool<A: Attributes + ?Sized>(&self, key: impl AsRef<[u8]>, context: &A, default: bool) -> bool {
-        self.read(key.as_ref(), Want::Bool, context, |value| match value {
-            Some(FlagValue::Bool(value)) => value,
-            _ => default,
-        })
+        let guard = self.reader.enter();
+        let truth = guard.payload().and_then(|snapshot| {
+            let answer = find(self.flag_set.as_ref(), snapshot, key.as_ref())?;
+            snapshot.answer_truth(answer, context)
+        });
+        truth.unwrap_or(default)
     }
 
     /// The value of a number flag that is whole, or `default`.
@@ -599,6 +601,7 @@ impl FlagHandle<'_> {
 
 impl FlagSet {
     /// Looks for `key` in the set, without allocating.
+    #[inline(never)]
     fn find(&self, snapshot: &Snapshot, key: &[u8]) -> Option<Answer> {
         if !snapshot.is_qualified() {
             // No flag is in a set, so all are in none.
@@ -616,7 +619,7 @@ impl FlagSet {
 }
 
 /// What the index says of `key`, in the flag set that a selector narrows to.
-#[inline]
+#[inline(always)]
 fn find(flag_set: Option<&FlagSet>, snapshot: &Snapshot, key: &[u8]) -> Option<Answer> {
     match flag_set {
         None => snapshot.find(key),

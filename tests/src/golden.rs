@@ -1,7 +1,8 @@
 //! Golden files: what a released format looks like on disk, and what its flags answer.
 //!
-//! `tests/golden/v1` holds a definition, the store that was made of it once, and the answers that were recorded then. They
-//! are made by `cargo run -p libflags-tests --bin make-golden`; once a format is released, its files never change.
+//! A folder in `tests/golden` holds a definition, the store that was made of it once, and the answers that were recorded then. They
+//! are made by `cargo run -p libflags-tests --bin make-golden`; an older folder never changes, since its files are what older
+//! publishers wrote.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,10 +18,19 @@ use crate::languages::root;
 /// The revision that the golden files are published as.
 pub const REVISION: u64 = 42;
 
-/// The folder of a format's golden files.
+/// The folders, oldest first: all of them are to be read, the last is what today's compiler makes.
+///
+/// - `v1`: format 1 as it was at first.
+/// - `v1-steps`: with rules as steps besides, which readers of the first pass over.
+pub const FOLDERS: [&str; 2] = ["v1", "v1-steps"];
+
+/// The folder that today's compiler makes.
+pub const NEWEST: &str = FOLDERS[FOLDERS.len() - 1];
+
+/// A folder of golden files.
 #[must_use]
-pub fn folder(format: u32) -> PathBuf {
-    root().join(format!("tests/golden/v{format}"))
+pub fn folder(name: &str) -> PathBuf {
+    root().join("tests/golden").join(name)
 }
 
 /// Compiles the definition in such a folder.

@@ -7,17 +7,21 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::rule::{Operator, Rule};
+use super::{
+    rule::{Operator, Rule},
+    steps::{Question, Steps, Target},
+};
 use crate::{
     definition::flag::{Flag, Scalar, ValueKind, VariantValue},
     evaluate::{
-        bucket::{MAX_WEIGHT, weight},
+        bucket::{MAX_WEIGHT, Murmur3, weight},
         number::NumberText,
     },
     snapshot::{
         index,
         island::{
-            BROKEN, BUILDS, ENABLED, HEADER_WORDS, METADATA_WORDS, WORD_DEFAULT, WORD_KEY, WORD_METADATA, WORD_RULE, op,
+            BROKEN, BUILDS, ENABLED, HEADER_WORDS, METADATA_WORDS, STEPS, VARIANT_WORDS, WORD_DEFAULT, WORD_KEY,
+            WORD_METADATA, WORD_RULE, op, step,
         },
         set::{self, Member, SharedSet},
     },
@@ -62,6 +66,14 @@ pub(crate) struct Emitted {
     pub(crate) lists: Vec<u64>,
 }
 
+/// What a step's question is about, besides the attribute.
+enum Operands<'a> {
+    Text(&'a str),
+    Words([u32; 2]),
+    /// That of the flag's key.
+    Hash([u32; 3]),
+}
+
 /// Compiles flags, one after the other, in buffers it keeps.
 #[derive(Debug, Default)]
 pub(crate) struct Emitter<'a> {
@@ -76,6 +88,10 @@ pub(crate) struct Emitter<'a> {
     lists: Vec<u64>,
     builds: bool,
     variants: Vec<&'a str>,
+    /// The hash of the flag's key as far as it goes: what comes before the targeting key in a `fractional`.
+    key_hash: [u32; 3],
+    /// The rules that steps refer to, with their nodes once they have one.
+    nodes: Vec<(&'a Rule, u32)>,
 }
 
 impl<'a> Emitter<'a> {
@@ -87,6 +103,9 @@ impl<'a> Emitter<'a> {
         lists: &dyn Fn(&str) -> Option<u64>,
         islands: &mut Vec<u8>,
     ) -> (Emitted, Emitter<'b>) {
+        let mut hash = Murmur3::new();
+        hash.write(flag.key.as_bytes());
+        self.key_hash = hash.parts();
         self.header(&flag.key, flag.kind, if flag.enabled { ENABLED } else { 0 }, flag.variants.len());
         self.set_word(WORD_DEFAULT, flag.default_variant.map_or(0, |place| small(place) + 1));
         for variant in &flag.variants {
@@ -99,8 +118,17 @@ impl<'a> Emitter<'a> {
         }
         self.variants.extend(flag.variants.iter().map(|variant| variant.name.as_str()));
         if let Some(rule) = &flag.targeting {
+            let steps = Steps::of(rule, &|literal| self.variant_called(&literal_text(literal)?));
+            let first = self.words.len();
+            if let Some(steps) = &steps {
+                self.words.resize(first + steps.len() * step::WORDS, 0);
+                self.nodes.extend(steps.rules().map(|rule| (rule, 0)));
+            }
             let node = self.result(rule, lists);
             self.set_word(WORD_RULE, node);
+            if let Some(steps) = &steps {
+                self.steps(first, steps);
+            }
         }
         self.set_word(WORD_METADATA, self.next_word());
         self.set_word(WORD_METADATA + 1, small(flag.metadata.len()));
@@ -189,6 +217,8 @@ impl<'a> Emitter<'a> {
             sets: Vec::new(),
             lists: Vec::new(),
             builds: false,
+            key_hash: [0; 3],
+            nodes: Vec::new(),
             variants: self.variants.into_iter().map(|_| "").collect(),
         }
     }
@@ -211,8 +241,107 @@ impl<'a> Emitter<'a> {
         }
     }
 
+    /// Writes the steps from word `first` on, where there is room for them; the tree is there already.
+    fn steps(&mut self, first: usize, steps: &Steps<'a>) {
+        for (index, step) in steps.iter().enumerate() {
+            let at = first + index * step::WORDS;
+            let (head, attribute, operands) = self.question(&step.question);
+            self.set_word(at, head);
+            let targets = [step.yes, step.no].map(|target| match target {
+                Target::Step(place) => step::TO_STEP | small(first + steps.place(place) * step::WORDS),
+                Target::Variant(place) => step::TO_VARIANT | self.boolean(place) | small(place),
+                Target::Default => step::TO_DEFAULT,
+                Target::Rule(rule) => step::TO_NODE | self.node_of(rule),
+            });
+            self.set_words(at + 1, targets);
+            if let Some(attribute) = attribute.filter(|name| *name != "targetingKey") {
+                self.set_text(at + 3, attribute);
+            }
+            match operands {
+                Operands::Text(text) => self.set_text(at + 5, text),
+                Operands::Words(words) => self.set_words(at + 5, words),
+                Operands::Hash([state, tail, len]) => {
+                    self.set_words(at + 5, [state, tail]);
+                    self.set_word(at + 7, len);
+                }
+            }
+        }
+        self.set_word(0, self.words.first().copied().unwrap_or_default() | STEPS);
+    }
+
+    /// What a target says of a variant besides its place.
+    fn boolean(&self, place: usize) -> u32 {
+        let word = |at: usize| self.words.get(at).copied().unwrap_or_default();
+        if word(0) & 0xff != ValueKind::Bool as u32 {
+            return 0;
+        }
+        let value = word(HEADER_WORDS + place * VARIANT_WORDS + 2);
+        step::BOOLEAN | if value != 0 { step::TRUE } else { 0 }
+    }
+
+    /// A question's first word, attribute and operands.
+    fn question(&self, question: &Question<'a>) -> (u32, Option<&'a str>, Operands<'a>) {
+        let head = |operation: u8, argument: u32| u32::from(operation) | argument << 8;
+        match *question {
+            Question::Is { attribute, text, strict } => {
+                (head(step::IS, u32::from(strict)), Some(attribute), Operands::Text(text))
+            }
+            Question::Compare { attribute, comparison, number } => {
+                (head(step::COMPARE, comparison), Some(attribute), Operands::Words(halves(number.to_bits())))
+            }
+            Question::Truthy { attribute } => (head(step::TRUTHY, 0), Some(attribute), Operands::Words([0; 2])),
+            Question::Affix { operation, attribute, text } => {
+                (head(operation, 0), Some(attribute), Operands::Text(text))
+            }
+            Question::In { attribute, rule } => {
+                // What the tree compiled the list to.
+                let node = self.node_of(rule);
+                let word = |at: u32| self.words.get((node + at) as usize).copied().unwrap_or_default();
+                #[expect(clippy::cast_possible_truncation, reason = "the low 8 bits are wanted")]
+                let (operation, count) = (word(0) as u8, word(0) >> 8);
+                let (head, operands) = match operation {
+                    op::IN_TEXTS => (head(step::IN_TEXTS, count), [node + 2, 0]),
+                    op::IN_SET => (head(step::IN_SET, 0), [word(2), 0]),
+                    op::IN_SHARED => (head(step::IN_SHARED, 0), [word(2), word(3)]),
+                    op::IN_LIST => (head(step::IN_LIST, 0), [word(2), word(3)]),
+                    _ => return (head(step::TEST, 0), None, Operands::Words([node, 0])),
+                };
+                (head, Some(attribute), Operands::Words(operands))
+            }
+            Question::Test { rule } => (head(step::TEST, 0), None, Operands::Words([self.node_of(rule), 0])),
+            Question::Fraction { rule } => {
+                let node = self.node_of(rule) as usize;
+                let word = |at: usize| self.words.get(at).copied().unwrap_or_default();
+                if word(node) & 0xff == u32::from(op::FRACTIONAL_VARIANTS) && word(node + 1) == 0 {
+                    (head(step::BUCKET, 0), None, Operands::Hash(self.key_hash))
+                } else {
+                    (head(step::GO, 0), None, Operands::Words([0; 2]))
+                }
+            }
+        }
+    }
+
+    /// The node of a rule that a step refers to.
+    fn node_of(&self, rule: &Rule) -> u32 {
+        self.nodes.iter().find(|(other, _)| std::ptr::eq(*other, rule)).map_or(0, |(_, node)| *node)
+    }
+
+    fn remember(&mut self, rule: &Rule, node: u32) {
+        for (other, place) in &mut self.nodes {
+            if std::ptr::eq(*other, rule) {
+                *place = node;
+            }
+        }
+    }
+
     /// A rule where its result chooses the variant.
     fn result(&mut self, rule: &'a Rule, lists: &dyn Fn(&str) -> Option<u64>) -> u32 {
+        let node = self.result_node(rule, lists);
+        self.remember(rule, node);
+        node
+    }
+
+    fn result_node(&mut self, rule: &'a Rule, lists: &dyn Fn(&str) -> Option<u64>) -> u32 {
         match rule {
             Rule::Text(name) => {
                 if let Some(place) = self.variant_called(name) {
@@ -253,6 +382,12 @@ impl<'a> Emitter<'a> {
     }
 
     fn rule(&mut self, rule: &'a Rule, scope: Scope, lists: &dyn Fn(&str) -> Option<u64>) -> u32 {
+        let node = self.rule_node(rule, scope, lists);
+        self.remember(rule, node);
+        node
+    }
+
+    fn rule_node(&mut self, rule: &'a Rule, scope: Scope, lists: &dyn Fn(&str) -> Option<u64>) -> u32 {
         match rule {
             Rule::List(elements) if !elements.iter().all(is_literal) => {
                 self.builds = true;
@@ -598,15 +733,26 @@ impl<'a> Emitter<'a> {
     }
 
     fn set_operands(&mut self, node: u32, at: usize, words: [u32; 2]) {
-        for (index, word) in words.into_iter().enumerate() {
-            self.patch(node, at + index, word);
-        }
+        self.set_words(node as usize + 1 + at, words);
     }
 
     fn set_word(&mut self, at: usize, word: u32) {
         if let Some(place) = self.words.get_mut(at) {
             *place = word;
         }
+    }
+
+    fn set_words(&mut self, at: usize, words: [u32; 2]) {
+        for (index, word) in words.into_iter().enumerate() {
+            self.set_word(at + index, word);
+        }
+    }
+
+    /// Sets two words: a text's offset, once that is known, and its length.
+    fn set_text(&mut self, at: usize, text: &'a str) {
+        let offset = self.pooled(text.as_bytes());
+        self.fixups.push(at);
+        self.set_words(at, [offset, small(text.len())]);
     }
 
     fn next_word(&self) -> u32 {

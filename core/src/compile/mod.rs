@@ -8,6 +8,7 @@ mod image;
 mod known;
 mod read;
 pub mod rule;
+mod steps;
 
 pub use compiler::{BrokenFlag, Compilation, CompiledList, Compiler, Patch};
 pub use expression::Expression;

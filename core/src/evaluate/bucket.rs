@@ -19,35 +19,46 @@ impl Murmur3 {
         Self { state: 0, tail: 0, len: 0 }
     }
 
+    /// Goes on where [`parts`](Self::parts) left off.
     #[inline]
-    pub(crate) fn write(&mut self, bytes: &[u8]) {
-        let mut bytes = bytes;
-        while !self.len.is_multiple_of(4) {
-            let Some((&byte, rest)) = bytes.split_first() else { return };
-            self.push(byte);
-            bytes = rest;
-        }
-        let (blocks, rest) = bytes.as_chunks::<4>();
-        for block in blocks {
-            self.state = (self.state ^ scramble(u32::from_le_bytes(*block)))
-                .rotate_left(13)
-                .wrapping_mul(5)
-                .wrapping_add(0xe654_6b64);
-            self.len = self.len.wrapping_add(4);
-        }
-        for &byte in rest {
-            self.push(byte);
-        }
+    pub(crate) const fn resume([state, tail, len]: [u32; 3]) -> Self {
+        Self { state, tail, len }
+    }
+
+    /// What is known so far.
+    pub(crate) const fn parts(self) -> [u32; 3] {
+        [self.state, self.tail, self.len]
     }
 
     #[inline]
-    fn push(&mut self, byte: u8) {
-        self.tail |= u32::from(byte) << (8 * (self.len % 4));
-        self.len = self.len.wrapping_add(1);
-        if self.len.is_multiple_of(4) {
-            self.state = (self.state ^ scramble(self.tail)).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
-            self.tail = 0;
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        // The bytes that wait in the tail come before the new ones, so each block is put together of both.
+        let waiting = 8 * (self.len % 4);
+        let (blocks, rest) = bytes.as_chunks::<4>();
+        for block in blocks {
+            let wide = u64::from(self.tail) | u64::from(u32::from_le_bytes(*block)) << waiting;
+            self.push(wide);
         }
+        self.len = self.len.wrapping_add(low(bytes.len() as u64));
+        // One to three bytes: the first, the middle and the last of them are all.
+        let middle = rest.len() / 2;
+        if let (Some(&first), Some(&middle_byte), Some(&last)) = (rest.first(), rest.get(middle), rest.last()) {
+            let bytes =
+                u32::from(first) | u32::from(middle_byte) << (8 * middle) | u32::from(last) << (8 * (rest.len() - 1));
+            let wide = u64::from(self.tail) | u64::from(bytes) << waiting;
+            if waiting as usize / 8 + rest.len() < 4 {
+                self.tail = low(wide);
+            } else {
+                self.push(wide);
+            }
+        }
+    }
+
+    /// Takes the first four of eight bytes as a block and keeps the others waiting.
+    #[inline]
+    fn push(&mut self, wide: u64) {
+        self.state = (self.state ^ scramble(low(wide))).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+        self.tail = low(wide >> 32);
     }
 
     #[inline]
@@ -61,6 +72,13 @@ impl Murmur3 {
         h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
         h ^ (h >> 16)
     }
+}
+
+/// The low half.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
+const fn low(wide: u64) -> u32 {
+    wide as u32
 }
 
 #[inline]
@@ -95,8 +113,9 @@ mod tests {
         let mut whole = Murmur3::new();
         whole.write(text.as_bytes());
         for cut in (0..=text.len()).filter(|&cut| text.is_char_boundary(cut)) {
-            let mut parts = Murmur3::new();
-            parts.write(&text.as_bytes()[..cut]);
+            let mut first = Murmur3::new();
+            first.write(&text.as_bytes()[..cut]);
+            let mut parts = Murmur3::resume(first.parts());
             parts.write(&text.as_bytes()[cut..]);
             assert_eq!(parts.finish(), whole.finish(), "{text:?} cut at {cut}");
         }

@@ -1,6 +1,6 @@
 //! The evaluation context: who is asking.
 
-use super::operator::same;
+use super::operator::{SHORT, same, same_short};
 use super::value::{Object, ObjectSource, Value};
 
 /// Where a rule finds the attributes it names. Implemented by [`Context`] and by each language's own context type, so that
@@ -77,17 +77,38 @@ impl Attributes for Context<'_> {
 
     #[inline]
     fn attribute(&self, name: &[u8]) -> Option<Value<'_>> {
-        let inline = self.inline.get(..self.inline_len).unwrap_or_default();
-        let added = inline.iter().rev().find(|(other, _)| same(other.as_bytes(), name));
-        if let Some((_, value)) = added
-            && self.spilled.is_empty()
-        {
-            return Some(*value);
+        if !self.spilled.is_empty() || !self.borrowed.is_empty() || name.len() > SHORT {
+            return self.attribute_anywhere(name);
         }
-        let spilled = self.spilled.iter().rev().find(|(other, _)| same(other.as_bytes(), name));
-        let borrowed = || self.borrowed.iter().rev().find(|(other, _)| same(other.as_bytes(), name));
-        spilled.or(added).or_else(borrowed).map(|(_, value)| *value)
+        let found = last_called(self.inline.get(..self.inline_len)?, |other| same_short(other, name));
+        found.map(|(_, value)| *value)
     }
+}
+
+impl<'a> Context<'a> {
+    /// What was added last counts, and what was added counts before what the context was made of.
+    #[inline(never)]
+    fn attribute_anywhere(&self, name: &[u8]) -> Option<Value<'a>> {
+        let inline = self.inline.get(..self.inline_len).unwrap_or_default();
+        let places = [&self.spilled, inline, self.borrowed].into_iter();
+        let found = places.filter_map(|attributes| last_called(attributes, |other| same(other, name))).next();
+        found.map(|(_, value)| *value)
+    }
+}
+
+#[inline(always)]
+fn last_called<'c, 'a>(
+    attributes: &'c [(&'a str, Value<'a>)],
+    is_called: impl Fn(&[u8]) -> bool,
+) -> Option<&'c (&'a str, Value<'a>)> {
+    let mut left = attributes;
+    while let [before @ .., last] = left {
+        if is_called(last.0.as_bytes()) {
+            return Some(last);
+        }
+        left = before;
+    }
+    None
 }
 
 /// A context is an object in the reader's own words: `{"var": "a"}` asks it for `a`.

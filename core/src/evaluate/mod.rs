@@ -9,6 +9,7 @@ pub(crate) mod operator;
 pub(crate) mod rule;
 pub(crate) mod scratch;
 mod semver;
+pub(crate) mod steps;
 pub(crate) mod value;
 
 pub use context::{Attributes, Context};

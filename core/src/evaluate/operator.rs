@@ -11,18 +11,37 @@ use super::{
 /// How deep `cat` follows lists in lists: no deeper than a JSON parser would have let them be.
 const MAX_TEXT_DEPTH: u32 = 128;
 
-/// `a == b` for the short texts that names and values of attributes are, without a call.
+/// The longest text that [`same_short`] compares.
+pub(crate) const SHORT: usize = 16;
+
+/// `a == b`, without a call for the short texts that values of attributes are.
 #[inline]
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }
-    // Two reads that may overlap cover every length from one to two of their sizes.
     match a.len() {
-        0..4 => a.iter().eq(b),
-        4..8 => a.first_chunk::<4>() == b.first_chunk::<4>() && a.last_chunk::<4>() == b.last_chunk::<4>(),
-        8..=16 => a.first_chunk::<8>() == b.first_chunk::<8>() && a.last_chunk::<8>() == b.last_chunk::<8>(),
+        0..=SHORT => same_short(a, b),
+        17..=32 => a.first_chunk::<16>() == b.first_chunk::<16>() && a.last_chunk::<16>() == b.last_chunk::<16>(),
         _ => a == b,
+    }
+}
+
+/// `a == b` where neither is longer than [`SHORT`].
+#[inline(always)]
+pub(crate) fn same_short(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    // Two reads that may overlap cover every length from one to two of their sizes; three bytes cover one to three.
+    match a.len() {
+        0 => true,
+        1..4 => {
+            let middle = a.len() / 2;
+            a.first() == b.first() && a.get(middle) == b.get(middle) && a.last() == b.last()
+        }
+        4..8 => a.first_chunk::<4>() == b.first_chunk::<4>() && a.last_chunk::<4>() == b.last_chunk::<4>(),
+        _ => a.first_chunk::<8>() == b.first_chunk::<8>() && a.last_chunk::<8>() == b.last_chunk::<8>(),
     }
 }
 
@@ -226,10 +245,13 @@ mod tests {
         for len in 0..text.len() {
             assert!(same(&text[..len], &copy[..len]));
             assert!(!same(&text[..len], &text[..=len]));
+            assert!(len > SHORT || same_short(&text[..len], &copy[..len]));
+            assert!(len > SHORT || !same_short(&text[..len], &text[..=len]));
             for at in 0..len {
                 let mut other = text[..len].to_vec();
                 other[at] ^= 1;
                 assert!(!same(&text[..len], &other), "{len} {at}");
+                assert!(len > SHORT || !same_short(&text[..len], &other), "{len} {at}");
             }
         }
     }

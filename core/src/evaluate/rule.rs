@@ -27,7 +27,7 @@ use super::{
     value::{List, Object, ObjectKind, ObjectSource, Value},
 };
 use crate::snapshot::{
-    island::{Island, Words, literal_at, op},
+    island::{Island, Words, literal_at, op, pair},
     set::Set,
     view::Shared,
 };
@@ -53,7 +53,7 @@ pub(crate) enum Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chosen {
     /// The variant at this place.
-    Variant(usize),
+    Variant(u32),
     /// None: the default variant stands.
     Nothing,
 }
@@ -102,6 +102,11 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
         self.result(node, MAX_DEPTH)
     }
 
+    /// Whether the value of the node `node` is truthy.
+    pub(crate) fn is_truthy(&'e self, node: usize) -> Result<bool, Fault> {
+        self.test(node, None, MAX_DEPTH)
+    }
+
     /// The value of the rule whose first node is `node`, with `scope` as its data.
     pub(crate) fn value_in(&'e self, node: usize, scope: Scope<'e>) -> Result<Value<'e>, Fault> {
         self.value(node, scope, MAX_DEPTH)
@@ -111,7 +116,8 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
         let depth = self.step(depth)?;
         let (operation, count) = self.head(node)?;
         match operation {
-            op::VARIANT => Ok(Chosen::Variant(count)),
+            #[expect(clippy::cast_possible_truncation, reason = "a count has 24 bits")]
+            op::VARIANT => Ok(Chosen::Variant(count as u32)),
             op::NULL => Ok(Chosen::Nothing),
             op::IF => {
                 let mut at = 0;
@@ -124,8 +130,14 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
                 if at < count { self.result(self.child(node, at)?, depth) } else { Ok(Chosen::Nothing) }
             }
             op::FRACTIONAL_VARIANTS => self.fractional_variants(node, count, depth),
-            _ => self.chosen_by(&self.value(node, None, depth)?),
+            _ => self.chosen_by_value_of(node, depth),
         }
+    }
+
+    /// The variant that a node's value names. Out of line, since what it needs of the stack most results don't.
+    #[inline(never)]
+    fn chosen_by_value_of(&'e self, node: usize, depth: u32) -> Result<Chosen, Fault> {
+        self.chosen_by(&self.value(node, None, depth)?)
     }
 
     /// The variant that a value names.
@@ -145,7 +157,8 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
             }
             Value::List(_) | Value::Object(_) => return Err(Fault::NoSuchVariant),
         };
-        self.island.variant_called(name).map(Chosen::Variant).ok_or(Fault::NoSuchVariant)
+        let place = self.island.variant_called(name).and_then(|place| u32::try_from(place).ok());
+        place.map(Chosen::Variant).ok_or(Fault::NoSuchVariant)
     }
 
     fn test(&'e self, node: usize, scope: Scope<'e>, depth: u32) -> Result<bool, Fault> {
@@ -270,7 +283,7 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
                 return found.map_or_else(|| self.or_default(node, default, scope, depth), Ok);
             }
             op::NULL | op::FALSE | op::TRUE | op::NUMBER | op::TEXT | op::LITERAL_LIST | op::LITERAL_OBJECT => {
-                literal_at(self.words, node).ok_or(Fault::Exhausted)?
+                literal_at(&self.words, node).ok_or(Fault::Exhausted)?
             }
             op::VARIANT => Value::Text(self.island.variant_name(count).ok_or(Fault::Exhausted)?),
             op::CONTEXT => self.whole(),
@@ -347,7 +360,9 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
             op::MISSING_SOME => return self.missing_some(node, scope, depth),
             op::FRACTIONAL => return self.fractional(node, count, scope, depth),
             op::FRACTIONAL_VARIANTS => match self.fractional_variants(node, count, depth)? {
-                Chosen::Variant(place) => Value::Text(self.island.variant_name(place).ok_or(Fault::Exhausted)?),
+                Chosen::Variant(place) => {
+                    Value::Text(self.island.variant_name(place as usize).ok_or(Fault::Exhausted)?)
+                }
                 Chosen::Nothing => Value::Null,
             },
             op::SEM_VER => {
@@ -523,32 +538,34 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
     }
 
     /// `fractional` whose buckets name variants with weights that the compiler has summed.
+    #[inline]
     fn fractional_variants(&'e self, node: usize, count: usize, depth: u32) -> Result<Chosen, Fault> {
         let [key, total] = self.operands(node)?;
+        if key != 0 {
+            return self.fractional_by_key(node, count, total, depth);
+        }
+        self.implicit_hash().map_or(Ok(Chosen::Nothing), |hash| bucketed(self.words, node, hash))
+    }
+
+    /// The same with a key of its own.
+    #[inline(never)]
+    fn fractional_by_key(&'e self, node: usize, count: usize, total: u32, depth: u32) -> Result<Chosen, Fault> {
         let mut first = None;
-        let hash = match key {
-            0 => self.implicit_hash(),
-            _ => self.key_hash(self.child(node, 0)?, depth, &mut first)?,
-        };
-        let Some(hash) = hash else { return Ok(Chosen::Nothing) };
+        let Some(hash) = self.key_hash(self.child(node, 0)?, depth, &mut first)? else { return Ok(Chosen::Nothing) };
         // A key that is no text stands where a bucket would, and in front of the others it is one if it has a bucket's form.
         let (mut before, mut in_front) = (0, Value::Null);
         if let Some(first) = first {
             let Some((variant, weight)) = bucket_of(&first) else { return Ok(Chosen::Nothing) };
             (before, in_front) = (weight, variant);
         }
-        let Some(total) = total.checked_add(before).filter(|total| (1..=bucket::MAX_WEIGHT).contains(total)) else {
+        let Some(total) = total.checked_add(before).filter(|total| *total <= bucket::MAX_WEIGHT) else {
             return Ok(Chosen::Nothing);
         };
         let place = bucket::place(hash.finish(), total);
-        let Some(place) = place.checked_sub(before) else { return self.chosen_by(&in_front) };
-        for at in 0..count {
-            let [sum, variant] = self.words.words(node + 3 + 2 * at).ok_or(Fault::Exhausted)?;
-            if sum > place {
-                return Ok((variant as usize).checked_sub(1).map_or(Chosen::Nothing, Chosen::Variant));
-            }
+        match place.checked_sub(before) {
+            Some(place) => variant_at(self.words, place, node, count),
+            None => self.chosen_by(&in_front),
         }
-        Ok(Chosen::Nothing)
     }
 
     /// The hash of the key that the rule at `node` gives. `cat` is hashed piece by piece and never built. What is neither text nor null is
@@ -576,11 +593,7 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
 
     /// The hash of flag key and targeting key; `None` without a targeting key.
     fn implicit_hash(&self) -> Option<Murmur3> {
-        let Some(Value::Text(targeting_key @ [_, ..])) = self.whole.0.targeting_key() else { return None };
-        let mut hash = Murmur3::new();
-        hash.write(self.island.key()?);
-        hash.write(targeting_key);
-        Some(hash)
+        implicit_hash(self.island, self.whole.0)
     }
 
     /// `var` whose path is computed.
@@ -770,6 +783,42 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
     fn scratch(&self) -> Result<&'e Scratch, Fault> {
         self.scratch.ok_or(Fault::Exhausted)
     }
+}
+
+/// The variant that a key's hash chooses among the buckets of the `FRACTIONAL_VARIANTS` at `node`, for a key that is none of its arguments.
+#[inline]
+pub(crate) fn bucketed(words: Words<'_>, node: usize, hash: Murmur3) -> Result<Chosen, Fault> {
+    let [head, _, total] = words.words(node).ok_or(Fault::Exhausted)?;
+    if total > bucket::MAX_WEIGHT {
+        return Ok(Chosen::Nothing);
+    }
+    variant_at(words, bucket::place(hash.finish(), total), node, (head >> 8) as usize)
+}
+
+/// The variant of the first of `count` buckets whose running sum is beyond `place`.
+#[inline]
+fn variant_at(words: Words<'_>, place: u32, node: usize, count: usize) -> Result<Chosen, Fault> {
+    let buckets = words.pairs(node + 3, count).ok_or(Fault::Exhausted)?;
+    // Where a key falls cannot be foretold, so few buckets are counted without a branch for each.
+    let chosen = if count <= FEW_BUCKETS {
+        buckets.iter().map(|bucket| usize::from(pair(bucket)[0] <= place)).sum()
+    } else {
+        buckets.partition_point(|bucket| pair(bucket)[0] <= place)
+    };
+    let variant = buckets.get(chosen).map_or(0, |bucket| pair(bucket)[1]);
+    Ok(variant.checked_sub(1).map_or(Chosen::Nothing, Chosen::Variant))
+}
+
+/// Up to how many buckets are looked at one by one.
+const FEW_BUCKETS: usize = 8;
+
+/// The hash of flag key and targeting key; `None` without a targeting key.
+fn implicit_hash<A: Attributes + ?Sized>(island: Island<'_>, context: &A) -> Option<Murmur3> {
+    let Some(Value::Text(targeting_key @ [_, ..])) = context.targeting_key() else { return None };
+    let mut hash = Murmur3::new();
+    hash.write(island.key()?);
+    hash.write(targeting_key);
+    Some(hash)
 }
 
 /// A member of an object by name, or an element of a list by index.

@@ -44,12 +44,9 @@ impl Answer {
 
     /// The value of a boolean flag that is the same for everybody.
     #[inline]
-    pub(crate) const fn constant(self) -> Option<bool> {
-        match self.what() {
-            ALWAYS_FALSE => Some(false),
-            ALWAYS_TRUE => Some(true),
-            _ => None,
-        }
+    pub(crate) fn constant(self) -> Option<bool> {
+        // Which of the two it is must not become a branch, since nobody could foretell it.
+        matches!(self.what(), ALWAYS_FALSE | ALWAYS_TRUE).then_some(self.what() == ALWAYS_TRUE)
     }
 
     /// Where the island lies, in bytes from the arena's start.
@@ -74,28 +71,53 @@ impl<'a> Index<'a> {
     }
 
     /// What it says of `key`; `None` where no flag has it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, key: &[u8]) -> Option<Answer> {
-        self.find_hash(xxh3_128_with_seed(key, self.seed))
+        // Most keys are short: their hash is worth having in place, that of the others would be in the way.
+        let hash = if key.len() <= 16 { xxh3_128_with_seed(key, self.seed) } else { hash_of_long(key, self.seed) };
+        // And most lie in the place that is their own.
+        match self.look(hash, 0)? {
+            Look::Found(answer) => Some(answer),
+            Look::Other => self.find_further(hash),
+        }
     }
 
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
-    fn find_hash(&self, hash: u128) -> Option<Answer> {
-        let mask = self.places.len() - 1;
-        let mut at = hash as usize;
-        for _ in 0..self.probes {
-            let place = self.places.get(at & mask)?.to_native();
-            if place >> 32 == hash >> 32 && place as u32 & 0xf != NOTHING {
-                return Some(Answer(place as u32));
+    /// The same behind a key's own place.
+    #[inline(never)]
+    fn find_further(&self, hash: u128) -> Option<Answer> {
+        for probe in 1..self.probes {
+            if let Look::Found(answer) = self.look(hash, probe)? {
+                return Some(answer);
             }
-            if place == 0 {
-                return None;
-            }
-            at = at.wrapping_add(1);
         }
         None
     }
+
+    /// What is in the place `probe` places behind a key's own; `None` where nothing is, or there is no such place.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
+    fn look(&self, hash: u128, probe: u32) -> Option<Look> {
+        let at = (hash as usize).wrapping_add(probe as usize) & self.places.len().wrapping_sub(1);
+        let place = self.places.get(at)?.to_native();
+        let answer = Answer(place as u32);
+        if place >> 32 == hash >> 32 && answer.what() != NOTHING {
+            return Some(Look::Found(answer));
+        }
+        (place != 0).then_some(Look::Other)
+    }
+}
+
+/// What lies in a place that is not empty.
+enum Look {
+    /// The key that is looked for.
+    Found(Answer),
+    /// Something else.
+    Other,
+}
+
+#[inline(never)]
+fn hash_of_long(key: &[u8], seed: u64) -> u128 {
+    xxh3_128_with_seed(key, seed)
 }
 
 /// A finished index.

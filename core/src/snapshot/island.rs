@@ -18,6 +18,21 @@
 //!
 //! A rule is a tree of nodes. A node's first word holds its operation in the low 8 bits and a count above; its operands
 //! follow. A node stands before its children, so that no bytes can make a loop.
+//!
+//! Most rules are also there as steps, right behind the variants: the same decision as a chain of questions, each of which names the next
+//! one for yes and for no. That is what evaluation follows; the tree answers what is no step, and tells people what the rule is.
+//!
+//! ```text
+//! word  0      operation (8 bits) | argument (24)
+//!       1 2    what comes next if it is so, and if not: a target
+//!       3 4    the attribute that is looked at: name (offset, length); offset 0: the targeting key
+//!       5 6    operands
+//!       7      0, or a third operand
+//! ```
+//!
+//! A target is a kind in the upper two bits (0 a step's word, larger than the step's own · 1 the variant at a place · 2 the default variant
+//! · 3 a node of the tree that decides) and a number in the others. A variant's place has the lower 16 bits; bit 16 says that it is a boolean
+//! and bit 17 which.
 
 use crate::{
     definition::flag::ValueKind,
@@ -30,6 +45,9 @@ pub(crate) const ENABLED: u32 = 1 << 8;
 pub(crate) const BROKEN: u32 = 1 << 9;
 /// Set in word 0 of a flag whose rule builds text or lists.
 pub(crate) const BUILDS: u32 = 1 << 10;
+
+/// Set in word 0 of a flag whose rule is there as steps too.
+pub(crate) const STEPS: u32 = 1 << 11;
 
 pub(crate) const WORD_DEFAULT: usize = 1;
 pub(crate) const WORD_RULE: usize = 2;
@@ -123,6 +141,60 @@ pub(crate) mod op {
     pub(crate) const ENDS_WITH: u8 = 66;
 }
 
+/// How the operations of steps are numbered, with their operands.
+pub(crate) mod step {
+    /// How many words a step has.
+    pub(crate) const WORDS: usize = 8;
+
+    /// text (offset, length); argument 1: strictly
+    pub(crate) const IS: u8 = 1;
+    /// number (low, high); argument: a comparison
+    pub(crate) const COMPARE: u8 = 2;
+    pub(crate) const TRUTHY: u8 = 3;
+    /// text (offset, length)
+    pub(crate) const STARTS_WITH: u8 = 4;
+    /// text (offset, length)
+    pub(crate) const ENDS_WITH: u8 = 5;
+    /// word of texts (offset, length); argument: how many
+    pub(crate) const IN_TEXTS: u8 = 6;
+    /// word of a set in this island
+    pub(crate) const IN_SET: u8 = 7;
+    /// name of a shared set (low, high)
+    pub(crate) const IN_SHARED: u8 = 8;
+    /// name of an id list (low, high)
+    pub(crate) const IN_LIST: u8 = 9;
+    /// word of a node of the tree: whether its value is truthy; no attribute
+    pub(crate) const TEST: u8 = 10;
+
+    /// Leads to the variant of a bucket of the `FRACTIONAL_VARIANTS` that target 1 is, by the targeting key; the hash of the flag's key as
+    /// far as it goes stands where other steps have attribute and operands: word 5 state, 6 tail, 7 length.
+    pub(crate) const BUCKET: u8 = 11;
+    /// Leads to target 1.
+    pub(crate) const GO: u8 = 12;
+
+    /// The comparisons of [`COMPARE`]; for a boolean the number is 0 or 1, for null nothing.
+    pub(crate) const EQUAL: u32 = 0;
+    pub(crate) const LESS: u32 = 1;
+    pub(crate) const LESS_OR_EQUAL: u32 = 2;
+    pub(crate) const GREATER: u32 = 3;
+    pub(crate) const GREATER_OR_EQUAL: u32 = 4;
+    pub(crate) const STRICTLY_NUMBER: u32 = 5;
+    pub(crate) const STRICTLY_BOOL: u32 = 6;
+    pub(crate) const NULL: u32 = 7;
+
+    /// A target's kind, in its upper two bits.
+    pub(crate) const TO_STEP: u32 = 0;
+    pub(crate) const TO_VARIANT: u32 = 1 << 30;
+    pub(crate) const TO_DEFAULT: u32 = 2 << 30;
+    pub(crate) const TO_NODE: u32 = 3 << 30;
+    pub(crate) const KIND: u32 = 3 << 30;
+
+    /// Of a target that is a variant: its place, and, where it is a boolean, that it is one and which.
+    pub(crate) const PLACE: u32 = 0xffff;
+    pub(crate) const BOOLEAN: u32 = 1 << 16;
+    pub(crate) const TRUE: u32 = 1 << 17;
+}
+
 /// Words and texts, every read checked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words<'a>(pub(crate) &'a [u8]);
@@ -140,13 +212,15 @@ impl<'a> Words<'a> {
     #[inline]
     pub(crate) fn words<const N: usize>(self, index: usize) -> Option<[u32; N]> {
         let start = index.checked_mul(4)?;
-        let bytes = self.0.get(start..start.checked_add(4 * N)?)?;
-        let (words, _) = bytes.as_chunks::<4>();
-        let mut found = [0; N];
-        for (place, word) in found.iter_mut().zip(words) {
-            *place = u32::from_le_bytes(*word);
-        }
-        Some(found)
+        let (words, _) = self.0.get(start..)?.as_chunks::<4>();
+        Some(words.first_chunk::<N>()?.map(u32::from_le_bytes))
+    }
+
+    /// `count` pairs of words from `index` on.
+    #[inline]
+    pub(crate) fn pairs(self, index: usize, count: usize) -> Option<&'a [[u8; 8]]> {
+        let (pairs, _) = self.0.get(index.checked_mul(4)?..)?.as_chunks::<8>();
+        pairs.get(..count)
     }
 
     /// `len` bytes from byte `offset` on.
@@ -177,6 +251,13 @@ impl<'a> Words<'a> {
         let count = (count as usize).min(self.0.len() / (4 * METADATA_WORDS));
         (0..count).filter_map(move |index| self.scalar(start as usize + index * METADATA_WORDS))
     }
+}
+
+/// The words of a pair.
+#[inline]
+pub(crate) fn pair(bytes: &[u8; 8]) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = *bytes;
+    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
 }
 
 /// The double in two words.
@@ -241,6 +322,13 @@ impl<'a> Island<'a> {
         })
     }
 
+    /// The value of the variant at `place`, where it is a boolean.
+    #[inline]
+    pub(crate) fn truth(self, place: usize) -> Option<bool> {
+        let [_, _, value, _] = self.variant(place)?;
+        (self.head()? & 0xff == ValueKind::Bool as u32).then_some(value != 0)
+    }
+
     /// The place of the default variant.
     #[inline]
     pub(crate) fn default_variant(self) -> Option<usize> {
@@ -259,51 +347,51 @@ impl<'a> Island<'a> {
 /// A literal list or object of a rule, read in place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Literals<'a> {
-    words: Words<'a>,
-    node: usize,
-    count: usize,
+    /// By reference, to keep a value that holds this small.
+    words: &'a Words<'a>,
+    node: u32,
+    count: u32,
 }
 
 impl<'a> Literals<'a> {
-    /// The one whose first word is `node`; a count beyond the bytes there are ends with them.
-    pub(crate) fn new(words: Words<'a>, node: usize, count: usize) -> Self {
-        Self { words, node, count: count.min(words.0.len() / 4) }
-    }
-
     pub(crate) const fn len(&self) -> usize {
-        self.count
+        self.count as usize
     }
 
     pub(crate) fn element(&self, index: usize) -> Option<Value<'a>> {
-        if index >= self.count {
+        if index >= self.len() {
             return None;
         }
-        literal(self.words, self.node, self.node + 1 + index)
+        self.literal(1 + index)
     }
 
     pub(crate) fn member(&self, name: &[u8]) -> Option<Value<'a>> {
-        (0..self.count).find_map(|index| {
-            let entry = self.node + 1 + 3 * index;
-            let [offset, len] = self.words.words(entry)?;
-            (self.words.bytes(offset, len)? == name).then(|| literal(self.words, self.node, entry + 2)).flatten()
+        (0..self.len()).find_map(|index| {
+            let entry = 1 + 3 * index;
+            let [offset, len] = self.words.words(self.node as usize + entry)?;
+            (self.words.bytes(offset, len)? == name).then(|| self.literal(entry + 2)).flatten()
         })
     }
-}
 
-/// The literal that the word at `at`, part of the node at `parent`, points at. It stands behind its parent.
-fn literal(words: Words<'_>, parent: usize, at: usize) -> Option<Value<'_>> {
-    let node = words.word(at)? as usize;
-    if node <= parent {
-        return None;
+    /// The literal that the word at `at` of the node points at. It stands behind its parent.
+    fn literal(&self, at: usize) -> Option<Value<'a>> {
+        let node = self.words.word(self.node as usize + at)?;
+        if node <= self.node {
+            return None;
+        }
+        literal_at(self.words, node as usize)
     }
-    literal_at(words, node)
 }
 
 /// The literal whose node is at `node`; `None` where that is no literal.
-#[expect(clippy::cast_possible_truncation, reason = "the low 8 bits are wanted")]
-pub(crate) fn literal_at(words: Words<'_>, node: usize) -> Option<Value<'_>> {
+#[expect(clippy::cast_possible_truncation, reason = "the low 8 bits are wanted; a count has 24")]
+pub(crate) fn literal_at<'a>(words: &'a Words<'a>, node: usize) -> Option<Value<'a>> {
     let head = words.word(node)?;
-    let count = (head >> 8) as usize;
+    // A count beyond the bytes there are ends with them.
+    let literals = || {
+        let count = (head >> 8).min((words.0.len() / 4) as u32);
+        Some(Literals { words, node: u32::try_from(node).ok()?, count })
+    };
     Some(match head as u8 {
         op::NULL => Value::Null,
         op::FALSE => Value::Bool(false),
@@ -316,8 +404,8 @@ pub(crate) fn literal_at(words: Words<'_>, node: usize) -> Option<Value<'_>> {
             let [offset, len] = words.words(node + 1)?;
             Value::Text(words.bytes(offset, len)?)
         }
-        op::LITERAL_LIST => Value::List(List(value::ListKind::Literal(Literals::new(words, node, count)))),
-        op::LITERAL_OBJECT => Value::Object(Object(value::ObjectKind::Literal(Literals::new(words, node, count)))),
+        op::LITERAL_LIST => Value::List(List(value::ListKind::Literal(literals()?))),
+        op::LITERAL_OBJECT => Value::Object(Object(value::ObjectKind::Literal(literals()?))),
         _ => return None,
     })
 }

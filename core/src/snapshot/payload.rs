@@ -83,7 +83,7 @@ impl Snapshot {
     }
 
     /// What the index says of `key`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, key: &[u8]) -> Option<Answer> {
         self.view.find(key)
     }
@@ -100,6 +100,12 @@ impl Snapshot {
             Some(value) => matches!(want, Want::Bool | Want::Any).then_some(FlagValue::Bool(value)),
             None => self.view().value(answer, want, context),
         }
+    }
+
+    /// The value of a boolean flag that has been found.
+    #[inline]
+    pub(crate) fn answer_truth<A: Attributes + ?Sized>(&self, answer: Answer, context: &A) -> Option<bool> {
+        answer.constant().or_else(|| self.view().truth(answer, context))
     }
 
     /// The evaluation of a flag that has been found.

@@ -7,7 +7,9 @@ use rkyv::{rancor::Error as RkyvError, rend::u128_le};
 use super::{
     archive::{ArchivedExtent, ArchivedNamed, ArchivedTables},
     index::{Answer, Index},
-    island::{BROKEN, BUILDS, ENABLED, Island, WORD_METADATA, WORD_SET, Words},
+    island::{
+        BROKEN, BUILDS, ENABLED, HEADER_WORDS, Island, STEPS, VARIANT_WORDS, WORD_METADATA, WORD_SET, Words, step,
+    },
     list::IdList,
     set::Set,
 };
@@ -15,6 +17,7 @@ use crate::evaluate::{
     Attributes, Details, ErrorCode, FlagValue, Reason, ScalarRef, Want,
     rule::{Chosen, Fault, Walk},
     scratch::Scratch,
+    steps::{self, End},
 };
 
 /// A payload whose tables lie where they say.
@@ -158,7 +161,7 @@ impl<'a> View<'a> {
     }
 
     /// What the index says of `key`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, key: &[u8]) -> Option<Answer> {
         self.index.find(key)
     }
@@ -193,10 +196,10 @@ impl<'a> View<'a> {
     ) -> Evaluation<'a> {
         let metadata = self.metadata(island);
         let decision = self.decide(island, context);
-        let (reason, Some(place)) = (decision.reason, decision.place) else {
-            return match decision.error {
+        let Some(place) = decision.place() else {
+            return match decision.error() {
                 Some(error) => Evaluation { metadata, ..Evaluation::error(error) },
-                None => Evaluation::without_value(decision.reason, metadata),
+                None => Evaluation::without_value(decision.reason(), metadata),
             };
         };
         let Some(value) = island.value(place) else {
@@ -206,7 +209,7 @@ impl<'a> View<'a> {
             return Evaluation { metadata, ..Evaluation::error(ErrorCode::TypeMismatch) };
         };
         let variant = island.variant_name(place).and_then(|name| std::str::from_utf8(name).ok());
-        Evaluation { value: Some(value), variant, reason, error: None, metadata }
+        Evaluation { value: Some(value), variant, reason: decision.reason(), error: None, metadata }
     }
 
     /// The value alone, for callers that ask for nothing else.
@@ -218,7 +221,15 @@ impl<'a> View<'a> {
         context: &A,
     ) -> Option<FlagValue<'a>> {
         let island = self.island(answer);
-        coerce(island.value(self.decide(island, context).place?)?, want)
+        coerce(island.value(self.decide(island, context).place()?)?, want)
+    }
+
+    /// The value of a boolean flag.
+    #[inline]
+    pub(crate) fn truth<A: Attributes + ?Sized>(&self, answer: Answer, context: &A) -> Option<bool> {
+        let island = self.island(answer);
+        let decision = self.decide(island, context);
+        decision.truth().or_else(|| island.truth(decision.place()?))
     }
 
     /// A flag's metadata over its set's.
@@ -232,30 +243,48 @@ impl<'a> View<'a> {
         Metadata { own, set: set.unwrap_or((Words(&[]), 0)) }
     }
 
-    #[inline]
     fn decide<A: Attributes + ?Sized>(&self, island: Island<'a>, context: &A) -> Decision {
-        let Some([head, default, rule]) = island.words.words(0) else { return Decision::error(ErrorCode::General) };
-        let default = (default as usize).checked_sub(1);
+        let Some([head, default, rule]) = island.words.words(0) else { return Decision::nothing(Why::General) };
         if head & (ENABLED | BROKEN) != ENABLED {
-            return if head & BROKEN != 0 {
-                Decision::error(ErrorCode::ParseError)
-            } else {
-                Decision::of(Reason::Disabled, None)
-            };
+            return Decision::nothing(if head & BROKEN != 0 { Why::ParseError } else { Why::Disabled });
         }
         if rule == 0 {
-            return Decision::of(if default.is_some() { Reason::Static } else { Reason::Default }, default);
+            return Decision { variant: default, why: if default != 0 { Why::Static } else { Why::Default } };
         }
-        let chosen = if head & BUILDS == 0 {
-            Walk::new(island, context, self.shared(), None).choose(rule as usize)
+        let mut node = rule;
+        if head & STEPS != 0 {
+            let first = HEADER_WORDS + VARIANT_WORDS * (head >> 16) as usize;
+            let test = |node| self.test(island, head, node, context);
+            match steps::walk(island.words, first, context, &self.shared, test) {
+                Ok(End::Variant(place)) => {
+                    return Decision { variant: place.wrapping_add(1), why: Why::TargetingMatch };
+                }
+                Ok(End::Default) => return Decision { variant: default, why: Why::Default },
+                Ok(End::Node(other)) => node = other,
+                Err(_) => return Decision::nothing(Why::General),
+            }
+        }
+        match self.choose(island, head, node as usize, context) {
+            Ok(Chosen::Variant(place)) => Decision { variant: place.saturating_add(1), why: Why::TargetingMatch },
+            Ok(Chosen::Nothing) => Decision { variant: default, why: Why::Default },
+            Err(Fault::NotANumber) => Decision::nothing(Why::ParseError),
+            Err(Fault::NoSuchVariant | Fault::Exhausted) => Decision::nothing(Why::General),
+        }
+    }
+
+    /// What a node of the rule's tree decides.
+    #[inline(never)]
+    fn choose<A: Attributes + ?Sized>(
+        &self,
+        island: Island<'a>,
+        head: u32,
+        node: usize,
+        context: &A,
+    ) -> Result<Chosen, Fault> {
+        if head & BUILDS == 0 {
+            Walk::new(island, context, &self.shared, None).choose(node)
         } else {
-            self.choose_building(island, rule as usize, context)
-        };
-        match chosen {
-            Ok(Chosen::Variant(place)) => Decision::of(Reason::TargetingMatch, Some(place)),
-            Ok(Chosen::Nothing) => Decision::of(Reason::Default, default),
-            Err(Fault::NotANumber) => Decision::error(ErrorCode::ParseError),
-            Err(Fault::NoSuchVariant | Fault::Exhausted) => Decision::error(ErrorCode::General),
+            self.choose_building(island, node, context)
         }
     }
 
@@ -264,11 +293,38 @@ impl<'a> View<'a> {
     fn choose_building<A: Attributes + ?Sized>(
         &self,
         island: Island<'a>,
-        rule: usize,
+        node: usize,
         context: &A,
     ) -> Result<Chosen, Fault> {
         let scratch = Scratch::new();
-        Walk::new(island, context, self.shared(), Some(&scratch)).choose(rule)
+        Walk::new(island, context, &self.shared, Some(&scratch)).choose(node)
+    }
+
+    /// Whether the value of a node of the rule's tree is truthy.
+    #[inline(never)]
+    fn test<A: Attributes + ?Sized>(
+        &self,
+        island: Island<'a>,
+        head: u32,
+        node: usize,
+        context: &A,
+    ) -> Result<bool, Fault> {
+        if head & BUILDS == 0 {
+            Walk::new(island, context, &self.shared, None).is_truthy(node)
+        } else {
+            self.test_building(island, node, context)
+        }
+    }
+
+    #[inline(never)]
+    fn test_building<A: Attributes + ?Sized>(
+        &self,
+        island: Island<'a>,
+        node: usize,
+        context: &A,
+    ) -> Result<bool, Fault> {
+        let scratch = Scratch::new();
+        Walk::new(island, context, &self.shared, Some(&scratch)).is_truthy(node)
     }
 
     pub(crate) const fn shared(&self) -> &Shared<'a> {
@@ -281,22 +337,58 @@ impl<'a> View<'a> {
     }
 }
 
-/// What an evaluation came to, before anybody asks for a value.
+/// What an evaluation came to, before anybody asks for a value. Two words, so that it is handed over in registers.
 #[derive(Clone, Copy)]
 struct Decision {
-    /// The variant's place; `None` where the caller's default stands.
-    place: Option<usize>,
-    reason: Reason,
-    error: Option<ErrorCode>,
+    /// The variant's place + 1; 0 where the caller's default stands. Above it what a step's target says of it.
+    variant: u32,
+    why: Why,
+}
+
+#[derive(Clone, Copy)]
+enum Why {
+    Static,
+    TargetingMatch,
+    Default,
+    Disabled,
+    ParseError,
+    General,
 }
 
 impl Decision {
-    const fn of(reason: Reason, place: Option<usize>) -> Self {
-        Self { place, reason, error: None }
+    #[inline]
+    const fn nothing(why: Why) -> Self {
+        Self { variant: 0, why }
     }
 
-    const fn error(error: ErrorCode) -> Self {
-        Self { place: None, reason: Reason::Error, error: Some(error) }
+    #[inline]
+    fn place(self) -> Option<usize> {
+        // One more bit than a place: that of the last possible one + 1 is taken for a place there is not.
+        ((self.variant & step::PLACE) as usize).checked_sub(1)
+    }
+
+    /// The value of a boolean variant, where the step that led to it said it.
+    #[inline]
+    fn truth(self) -> Option<bool> {
+        (self.variant & step::BOOLEAN != 0).then_some(self.variant & step::TRUE != 0)
+    }
+
+    const fn reason(self) -> Reason {
+        match self.why {
+            Why::Static => Reason::Static,
+            Why::TargetingMatch => Reason::TargetingMatch,
+            Why::Default => Reason::Default,
+            Why::Disabled => Reason::Disabled,
+            Why::ParseError | Why::General => Reason::Error,
+        }
+    }
+
+    const fn error(self) -> Option<ErrorCode> {
+        match self.why {
+            Why::ParseError => Some(ErrorCode::ParseError),
+            Why::General => Some(ErrorCode::General),
+            _ => None,
+        }
     }
 }
 

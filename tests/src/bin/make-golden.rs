@@ -1,6 +1,6 @@
-//! `make-golden [--again]`: makes the golden files of this library's format out of `definition.json` beside them: a control
-//! page, a segment, its id lists, and the answers. `--again` replaces them, which is right only before that format's first
-//! release.
+//! `make-golden [--again]`: makes the newest golden files out of `definition.json` beside them: a control
+//! page, a segment, its id lists, and the answers. `--again` replaces them, which is right only before anybody else has such
+//! files.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use libflags_tests::golden;
 
 fn main() -> Result<()> {
     let again = std::env::args().nth(1).is_some_and(|argument| argument == "--again");
-    let folder = golden::folder(FORMAT);
+    let folder = golden::folder(golden::NEWEST);
     ensure!(again || !folder.join("segment-1").exists(), "{} has golden files already", folder.display());
     let compilation = golden::compile(&folder)?;
     let set = tempfile::tempdir()?;
