@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut rows = Vec::new();
     let mut take = |mut row: Value| {
         let name = row["row"].as_str().unwrap_or_default().to_owned();
-        if let Some(peer) = peers.as_ref().ok().and_then(|peers| peers.best(&name)) {
+        if let Some(peer) = peers.best(&name) {
             row["best_peer"] = peer;
         }
         if let Some(limit) = limits.remove(&name).filter(|_| row["met"] == false) {
@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     ensure!(!rows.is_empty(), "no row has such a name");
     ensure!(limits.is_empty() || !arguments.only.is_empty(), "{LIMITS} names rows that there are not: {limits:?}");
-    let record = record(rows, peers)?;
+    let record = record(rows, &peers)?;
     if arguments.json {
         println!("{record:#}");
     }
@@ -87,34 +87,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// What peers take, or why that is not known. Printed as it comes.
-fn peers(build: Build, arguments: &Arguments, python_path: &Path) -> Result<Result<Peers, String>> {
+/// What peers take, printed as it comes.
+fn peers(build: Build, arguments: &Arguments, python_path: &Path) -> Result<Peers> {
     if arguments.no_peers || (arguments.check && !arguments.peers) {
-        return Ok(Err("left out".to_owned()));
+        return Ok(Peers { not_measured: vec!["left out".to_owned()], ..Peers::default() });
     }
     let wish = Wish { only: &arguments.only, check: arguments.check, flagsd: &build.file("flagsd"), python_path };
     if !arguments.json {
         println!("peers, each in turns with libflags\n{:40}{:>13}{:>13}{:>13}", "", "best", "median", "p99");
     }
-    let measured = Peers::measure(&wish, |row| {
+    let peers = Peers::measure(&wish, |row| {
         if !arguments.json {
             println!("{}", peers::lines(row).join("\n"));
         }
     });
-    match measured {
-        Err(error) if arguments.check => Err(error),
-        Err(error) => {
-            // Such as on a machine without a network: the rest is worth measuring all the same.
-            eprintln!("the peers are not measured: {error:#}\n");
-            Ok(Err(format!("{error:#}")))
-        }
-        Ok(peers) => {
-            if !arguments.json {
-                println!();
-            }
-            Ok(Ok(peers))
-        }
+    for why in &peers.not_measured {
+        eprintln!("not measured: {why}");
     }
+    ensure!(!arguments.check || peers.not_measured.is_empty(), "not all peers answer right");
+    if !arguments.json {
+        println!();
+    }
+    Ok(peers)
 }
 
 /// What keeps a row from its target, in a sentence that names the evidence: copied into the record where the target is missed.
@@ -226,13 +220,13 @@ fn line(row: &Value) -> String {
 }
 
 /// The rows with all that is needed to judge them: which machine, which commit, which command.
-fn record(rows: Vec<Value>, peers: Result<Peers, String>) -> Result<Value> {
+fn record(rows: Vec<Value>, peers: &Peers) -> Result<Value> {
     let commit = process::output_of("git", ["-C", &process::root().to_string_lossy(), "rev-parse", "HEAD"]);
     let changed =
         process::output_of("git", ["-C", &process::root().to_string_lossy(), "status", "--porcelain", "-uno"]);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let load = fs::read_to_string("/proc/loadavg").ok();
-    let mut record = json!({
+    Ok(json!({
         "command": "cargo xtask bench",
         "date": process::output_of("date", ["-u", "+%Y-%m-%d"]).context("cannot ask for the date")?,
         "time": process::output_of("date", ["-u", "+%H:%M:%S"]).context("cannot ask for the time")?,
@@ -251,12 +245,9 @@ fn record(rows: Vec<Value>, peers: Result<Peers, String>) -> Result<Value> {
         },
         "profile": "dist",
         "rows": rows,
-    });
-    match peers {
-        Ok(peers) => record["peers"] = json!(peers.0),
-        Err(why) => record["peers_not_measured"] = json!(why),
-    }
-    Ok(record)
+        "peers": peers.rows,
+        "peers_not_measured": peers.not_measured,
+    }))
 }
 
 fn cpu_model() -> String {

@@ -31,33 +31,46 @@ pub(crate) struct Wish<'a> {
     pub(crate) python_path: &'a Path,
 }
 
-/// The rows that peers were measured in, each with all who took part.
+/// What came of measuring peers.
 #[derive(Default)]
-pub(crate) struct Peers(pub(crate) Vec<Value>);
+pub(crate) struct Peers {
+    /// The rows, each with all who took part.
+    pub(crate) rows: Vec<Value>,
+    /// Why some or all are missing.
+    pub(crate) not_measured: Vec<String>,
+}
 
 impl Peers {
-    /// Builds the peers and measures them, handing each row over as it comes.
-    pub(crate) fn measure(wish: &Wish<'_>, mut take: impl FnMut(&Value)) -> Result<Self> {
-        let mut rows = Vec::new();
-        let mut keep = |row: Value| {
-            take(&row);
-            rows.push(row);
-        };
+    /// Builds the peers and measures them, handing each row over as it comes. Those in one language do without the others, as on a
+    /// machine that has no network.
+    pub(crate) fn measure(wish: &Wish<'_>, mut take: impl FnMut(&Value)) -> Self {
+        let mut peers = Self::default();
         let names: Vec<&str> = wish.only.iter().map(|name| counterpart(name)).collect();
-        let (rust, python) = (build_rust()?, python_environment()?);
-        let mut command = Command::new(rust);
-        command.arg("--json");
-        rows_of("libflags-compare", &mut command, &names, wish.check, &mut keep)?;
-        let mut command = Command::new(python);
-        command.arg(folder().join("peers.py")).arg("--json");
-        command.env("PYTHONPATH", wish.python_path).env("FLAGSD", wish.flagsd);
-        rows_of("peers.py", &mut command, &names, wish.check, &mut keep)?;
-        Ok(Self(rows))
+        let mut measure = |name: &str, program: Result<Command>| {
+            let mut keep = |row: Value| {
+                take(&row);
+                peers.rows.push(row);
+            };
+            let measured = program.and_then(|mut command| rows_of(name, &mut command, &names, wish.check, &mut keep));
+            if let Err(error) = measured {
+                peers.not_measured.push(format!("{name}: {error:#}"));
+            }
+        };
+        // Both are built before either is measured.
+        let (rust, python) = (build_rust(), python_environment());
+        measure("libflags-compare", rust.map(Command::new));
+        let python = python.map(|python| {
+            let mut command = Command::new(python);
+            command.arg(folder().join("peers.py")).env("PYTHONPATH", wish.python_path).env("FLAGSD", wish.flagsd);
+            command
+        });
+        measure("peers.py", python);
+        peers
     }
 
     /// The best peer at the work of one of our rows, and what libflags took in turns with it.
     pub(crate) fn best(&self, row: &str) -> Option<Value> {
-        let found = self.0.iter().find(|peers| peers["row"].as_str() == Some(counterpart(row)))?;
+        let found = self.rows.iter().find(|peers| peers["row"].as_str() == Some(counterpart(row)))?;
         let contenders = found["contenders"].as_array()?;
         let median = |contender: &Value| contender["median"].as_f64().unwrap_or(f64::NAN);
         // Times and sizes are good when small, what is told in multiples when large.
@@ -112,7 +125,7 @@ fn rows_of(name: &str, command: &mut Command, only: &[&str], check: bool, keep: 
     if check {
         command.arg("--check");
     }
-    let mut program = Program::start(name, command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+    let mut program = Program::start(name, command.arg("--json").stdin(Stdio::null()).stdout(Stdio::piped()))?;
     let output = program.stdout().context("its stdout is piped")?;
     for row in BufReader::new(output).lines() {
         keep(serde_json::from_str(&row?).with_context(|| format!("{name} prints rows as JSON"))?);
@@ -172,7 +185,8 @@ mod tests {
     fn peers(unit: &str) -> Peers {
         let contender = |name: &str, median: f64| json!({"name": name, "median": median});
         let contenders = [contender(OURS, 1.0), contender("quick", 2.0), contender("slow", 3.0)];
-        Peers(vec![json!({"row": "key", "unit": unit, "contenders": contenders})])
+        let row = json!({"row": "key", "unit": unit, "contenders": contenders});
+        Peers { rows: vec![row], ..Peers::default() }
     }
 
     #[test]
