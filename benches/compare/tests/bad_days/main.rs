@@ -24,8 +24,11 @@ use crate::lmdb::Lmdb;
 use crate::mmap_sync::MmapSync;
 use crate::system::System;
 
-/// A bad day: its name, and what came of it in each system.
-type Day = (&'static str, [String; 3]);
+/// A bad day, and how each system is put through it: the tests give what came of it, in words.
+struct Day {
+    name: &'static str,
+    tests: [fn() -> Result<String>; 3],
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -53,30 +56,34 @@ fn play(arguments: &[String]) -> Result<()> {
     }
 }
 
+const DAYS: [Day; 6] = [
+    Day {
+        name: "the writer is killed while it writes",
+        tests: [days::writer_killed::<Libflags>, days::writer_killed::<MmapSync>, days::writer_killed::<Lmdb>],
+    },
+    Day {
+        name: "a reader is killed while it reads",
+        tests: [days::reader_killed::<Libflags>, days::reader_killed::<MmapSync>, days::reader_killed::<Lmdb>],
+    },
+    Day {
+        name: "a reader is stopped while it reads, and goes on later",
+        tests: [days::reader_stopped::<Libflags>, days::reader_stopped::<MmapSync>, days::reader_stopped::<Lmdb>],
+    },
+    Day { name: "a reader forks", tests: [days::fork::<Libflags>, days::fork::<MmapSync>, days::fork::<Lmdb>] },
+    Day {
+        name: "the files are of another format",
+        tests: [libflags_store::foreign_format, mmap_sync::foreign_format, lmdb::foreign_format],
+    },
+    Day {
+        name: "the disk is full",
+        tests: [days::full_disk::<Libflags>, days::full_disk::<MmapSync>, days::full_disk::<Lmdb>],
+    },
+];
+
 fn live() -> Result<()> {
-    let mut table: Vec<Day> = Vec::new();
+    let mut table: Vec<(&str, [String; 3])> = Vec::new();
     let mut skipped = 0;
-    let each: [(&'static str, [fn() -> Result<String>; 3]); 6] = [
-        (
-            "the writer is killed while it writes",
-            [days::writer_killed::<Libflags>, days::writer_killed::<MmapSync>, days::writer_killed::<Lmdb>],
-        ),
-        (
-            "a reader is killed while it reads",
-            [days::reader_killed::<Libflags>, days::reader_killed::<MmapSync>, days::reader_killed::<Lmdb>],
-        ),
-        (
-            "a reader is stopped while it reads, and goes on later",
-            [days::reader_stopped::<Libflags>, days::reader_stopped::<MmapSync>, days::reader_stopped::<Lmdb>],
-        ),
-        ("a reader forks", [days::fork::<Libflags>, days::fork::<MmapSync>, days::fork::<Lmdb>]),
-        (
-            "the files are of another format",
-            [libflags_store::foreign_format, mmap_sync::foreign_format, lmdb::foreign_format],
-        ),
-        ("the disk is full", [days::full_disk::<Libflags>, days::full_disk::<MmapSync>, days::full_disk::<Lmdb>]),
-    ];
-    for (day, tests) in each {
+    for Day { name: day, tests } in DAYS {
         let mut outcomes = Vec::new();
         for (name, test) in [Libflags::NAME, MmapSync::NAME, Lmdb::NAME].into_iter().zip(tests) {
             let outcome = test().with_context(|| format!("{day}, {name}"))?;
