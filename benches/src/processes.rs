@@ -49,7 +49,14 @@ pub(crate) const ROWS: &[Row] = &[
         about: "a file of 1 000 flags replaced to a reader's answer, through flagsd; median and p99",
         unit: "ms",
         target: Target::MedianAndP99AtMost(3.0, 10.0),
-        measure: edit_visible,
+        measure: |lab| edit_visible(lab, 1_000),
+    },
+    Row {
+        name: "edit-visible-100k",
+        about: "a file of 100 000 flags replaced, one changed, to a reader's answer, through flagsd",
+        unit: "ms",
+        target: Target::None,
+        measure: |lab| edit_visible(lab, 100_000),
     },
     Row {
         name: "flagsd-rss",
@@ -225,7 +232,7 @@ fn python_open(lab: &Lab) -> Result<Option<Figures>> {
     Ok(Some(Figures { best, median, p99, ..whole }))
 }
 
-/// flagsd on a file of 1 000 flags.
+/// flagsd on a file of flags.
 struct Daemon {
     child: Child,
     store: PathBuf,
@@ -233,11 +240,11 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(lab: &Lab, name: &str) -> Result<Option<Self>> {
+    fn start(lab: &Lab, name: &str, number: usize) -> Result<Option<Self>> {
         let Some(program) = &lab.flagsd else { return Ok(None) };
         let folder = lab.folder(name)?;
         let (store, file, state) = (folder.join("store"), folder.join("flags.json"), folder.join("state"));
-        fs::write(&file, definitions::static_flags(1_000))?;
+        fs::write(&file, definitions::static_flags(number))?;
         let log = fs::File::create(folder.join("log"))?;
         let child = Command::new(program)
             .arg("run")
@@ -275,17 +282,18 @@ impl Drop for Daemon {
     }
 }
 
-fn edit_visible(lab: &Lab) -> Result<Option<Figures>> {
-    let Some(daemon) = Daemon::start(lab, "edit")? else { return Ok(None) };
+fn edit_visible(lab: &Lab, number: usize) -> Result<Option<Figures>> {
+    let Some(daemon) = Daemon::start(lab, &format!("edit-{number}"), number)? else { return Ok(None) };
     let client = daemon.client()?;
-    let text = definitions::static_flags(1_000);
-    let texts = [definitions::with_one_turned(&text, 500), text];
-    let key = definitions::key(500);
+    let changed = number / 2;
+    let text = definitions::static_flags(number);
+    let texts = [definitions::with_one_turned(&text, changed), text];
+    let key = definitions::key(changed);
     let next = daemon.file.with_extension("next");
     let mut samples = Vec::new();
-    for turn in 0..lab.effort.repeats * 4 {
+    for turn in 0..(lab.effort.repeats * 4_000 / number).max(8) {
         fs::write(&next, &texts[turn % 2])?;
-        let wanted = definitions::answer(500) != (turn % 2 == 0);
+        let wanted = definitions::answer(changed) != (turn % 2 == 0);
         let start = Instant::now();
         fs::rename(&next, &daemon.file)?;
         while client.bool(&key, &Context::anonymous(), !wanted) != wanted {
@@ -294,13 +302,14 @@ fn edit_visible(lab: &Lab) -> Result<Option<Figures>> {
             thread::sleep(Duration::from_micros(50));
         }
         samples.push(start.elapsed().as_secs_f64() * 1e3);
-        thread::sleep(Duration::from_millis(20));
+        // Until the daemon has kept it, and is ready for the next.
+        thread::sleep(Duration::from_millis(20) + Duration::from_micros(3) * u32::try_from(number)?);
     }
     Figures::of(samples).map(Some)
 }
 
 fn daemon_memory(lab: &Lab) -> Result<Option<Figures>> {
-    let Some(daemon) = Daemon::start(lab, "rss")? else { return Ok(None) };
+    let Some(daemon) = Daemon::start(lab, "rss", 1_000)? else { return Ok(None) };
     let client = daemon.client()?;
     let right = definitions::answer(1);
     ensure!(client.bool(definitions::key(1), &Context::anonymous(), !right) == right, "a wrong answer");

@@ -195,10 +195,11 @@ impl<'a> Emitter<'a> {
         }
         let len = (self.words.len() * 4 + self.pool.len()).next_multiple_of(16);
         let end = islands.len() + len;
-        islands.reserve(len);
-        islands.extend(self.words.iter().flat_map(|word| word.to_le_bytes()));
-        islands.extend_from_slice(&self.pool);
+        let start = islands.len();
         islands.resize(end, 0);
+        let (words, texts) = islands.get_mut(start..).unwrap_or_default().split_at_mut(self.words.len() * 4);
+        words.as_chunks_mut().0.iter_mut().zip(&self.words).for_each(|(place, word)| *place = word.to_le_bytes());
+        texts.iter_mut().zip(&self.pool).for_each(|(place, byte)| *place = *byte);
         Emitted { what, sets: std::mem::take(&mut self.sets), lists: std::mem::take(&mut self.lists) }
     }
 

@@ -221,6 +221,8 @@ impl Memory {
     pub(super) fn insert(&mut self, flags: Vec<Known>, bank: &Bank) -> Vec<u32> {
         const FEW: usize = 16;
         let (few, sorted) = (flags.len() <= FEW, self.sorted.len());
+        self.slots.reserve(flags.len().saturating_sub(self.free.len()));
+        self.sorted.reserve(flags.len());
         let slots = flags.into_iter().map(|known| self.insert_one(known, bank, few)).collect();
         if !few {
             self.sort(sorted, bank);

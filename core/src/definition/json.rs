@@ -606,11 +606,19 @@ impl<'a> Tape<'a> {
     /// overrides, in the order written.
     pub(crate) fn repeated(&self, index: u32, mut found: impl FnMut(u32)) {
         const FEW: usize = 8;
-        if self.members(index).nth(FEW).is_none() {
-            for (nth, (name, at, _)) in self.members(index).enumerate() {
-                if self.members(index).skip(nth + 1).any(|(other, ..)| other == name) {
-                    found(at);
+        let (mut few, mut count) = ([("", 0); FEW], 0);
+        for (name, at, _) in self.members(index) {
+            if let Some(place) = few.get_mut(count) {
+                *place = (name, at);
+            }
+            count += 1;
+        }
+        if let Some(mut members) = few.get(..count) {
+            while let Some(((name, at), later)) = members.split_first() {
+                if later.iter().any(|(other, _)| other == name) {
+                    found(*at);
                 }
+                members = later;
             }
             return;
         }
