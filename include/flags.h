@@ -75,7 +75,7 @@ typedef struct flags_attribute flags_attribute;
  *
  * A program compiled with this header runs with every `libflags.so.0` whose `flags_abi_version()` is at least this number.
  */
-#define FLAGS_ABI_VERSION 1
+#define FLAGS_ABI_VERSION 2
 
 /**
  * What a function that can fail returns. Numbers are never reused; a later library may return ones that this header does
@@ -183,6 +183,8 @@ typedef enum flags_error {
 /**
  * A reader of one store, or of one definition file. One serves a whole process: any number of threads at once, and
  * children after `fork()`.
+ *
+ * It begins with what `flags_bool_ref()` reads without a call.
  */
 typedef struct flags_client flags_client;
 
@@ -479,8 +481,16 @@ size_t flags_json(
  */
 flags_status flags_get_status(const flags_client *client, flags_client_status *out);
 
-/** The value of the boolean flag that `ref` stands for. `fallback` where `ref` is NULL; all else as `flags_bool()`. */
+/**
+ * The value of the boolean flag that `ref` stands for. `fallback` where `ref` is NULL; all else as `flags_bool()`.
+ *
+ * With GCC and Clang this is an inline function (see the end of this header) that answers without a call where the flag is known to be the same for
+ * everybody; define `FLAGS_NO_INLINE` before including the header to do without.
+ */
 bool flags_bool_ref(const flags_client *client, flags_ref *ref, const flags_context *context, bool fallback);
+
+/** What the inline `flags_bool_ref()` calls where it cannot answer by itself. Not for programs. */
+bool flags_bool_ref_slow(const flags_client *client, flags_ref *ref, const flags_context *context, bool fallback);
 
 /**
  * The metadata of a flag, entry by entry: the flag set's, overlaid by the flag's own, in no particular order. A key that
@@ -673,5 +683,40 @@ static inline flags_attribute flags_attribute_string(const char *name, const cha
 {
     return flags_attribute_value(name, flags_value_string(string));
 }
+
+#if defined(__GNUC__) && !defined(FLAGS_NO_INLINE)
+/* What a client begins with: where the newest version of the flags stands, and the client's number. The library's own. */
+typedef struct {
+    const uint64_t *version;
+    uint64_t number;
+} flags_client_face;
+
+/* flags_bool_ref() without a call for a flag that was looked up at the newest version and is the same for everybody: its cache then holds
+ * the client's number, and the version's lower half above 1 (false) or 2 (true). A context that could be refused is left to the library. */
+static inline bool flags_bool_ref_inline(
+    const flags_client *client,
+    flags_ref *ref,
+    const flags_context *context,
+    bool fallback)
+{
+    const bool sound = !context
+        || (context->struct_size == sizeof *context
+            && (context->count == 0
+                || (context->attributes && context->count < 65536
+                    && (uintptr_t)context->attributes % sizeof(void *) == 0)));
+    if (client && ref && sound) {
+        const flags_client_face *face = (const flags_client_face *)(const void *)client;
+        const uint64_t version = __atomic_load_n(face->version, __ATOMIC_ACQUIRE);
+        const uint64_t owner = __atomic_load_n(&ref->cache[0], __ATOMIC_RELAXED);
+        const uint64_t word = __atomic_load_n(&ref->cache[1], __ATOMIC_RELAXED);
+        const unsigned what = (unsigned)word & 15;
+        if (owner == face->number && word >> 32 == (version & 0xFFFFFFFFu) && (what == 1 || what == 2))
+            return what == 2;
+    }
+    return flags_bool_ref_slow(client, ref, context, fallback);
+}
+
+#define flags_bool_ref(client, ref, context, fallback) flags_bool_ref_inline((client), (ref), (context), (fallback))
+#endif
 
 #endif /* FLAGS_H */

@@ -69,6 +69,7 @@ struct Local {
 /// is kept together with the version it was read at, and a newer version makes it look again. (The version is kept in 32 bits, so an answer
 /// that is not looked at for exactly 2^32 versions would pass for current.)
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct FlagCache {
     /// The number of the client; 0 before the first use.
     owner: AtomicU64,
@@ -389,6 +390,14 @@ impl Client {
             Some(FlagValue::Bool(value)) => value,
             _ => default,
         })
+    }
+
+    /// Where the newest version stands as long as the client lives, and the number that this client's [`FlagCache`]s have: what the C header needs to
+    /// answer from a cache without a call.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn face(&self) -> (*const u64, u64) {
+        (self.reader.version_word(), self.number)
     }
 
     /// How current the flags are, and whether anybody keeps them so.

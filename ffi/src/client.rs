@@ -14,8 +14,14 @@ use crate::view;
 
 /// A reader of one store, or of one definition file. One serves a whole process: any number of threads at once, and
 /// children after `fork()`.
+///
+/// It begins with what `flags_bool_ref()` reads without a call.
 #[derive(Debug)]
+// Behind a condition that always holds, so that cbindgen takes the struct for opaque: C sees a pointer to it and no more.
+#[cfg_attr(all(), repr(C))]
 pub struct Client {
+    version: *const u64,
+    number: u64,
     pub(crate) engine: libflags::Client,
 }
 
@@ -263,8 +269,9 @@ unsafe fn path<'a>(text: *const c_char) -> Option<&'a Path> {
 /// # Safety
 /// `out` is a place to write a pointer to.
 unsafe fn hand_out(engine: libflags::Client, out: *mut *mut Client) -> Status {
+    let (version, number) = engine.face();
     // SAFETY: as above.
-    unsafe { out.write(Box::into_raw(Box::new(Client { engine }))) };
+    unsafe { out.write(Box::into_raw(Box::new(Client { version, number, engine }))) };
     Status::FlagsOk
 }
 

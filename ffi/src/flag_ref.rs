@@ -34,6 +34,9 @@ const _: () = {
 };
 
 /// The value of the boolean flag that `ref` stands for. `fallback` where `ref` is NULL; all else as `flags_bool()`.
+///
+/// With GCC and Clang this is an inline function (see the end of this header) that answers without a call where the flag is known to be the same for
+/// everybody; define `FLAGS_NO_INLINE` before including the header to do without.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flags_bool_ref(
     client: *const Client,
@@ -60,9 +63,42 @@ pub unsafe extern "C" fn flags_bool_ref(
     })
 }
 
+/// What the inline `flags_bool_ref()` calls where it cannot answer by itself. Not for programs.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn flags_bool_ref_slow(
+    client: *const Client,
+    r#ref: *mut FlagRef,
+    context: *const Context,
+    fallback: bool,
+) -> bool {
+    // SAFETY: the caller keeps what the header says of `flags_bool_ref`.
+    unsafe { flags_bool_ref(client, r#ref, context, fallback) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The words that the inline `flags_bool_ref()` of the header reads.
+    #[test]
+    fn the_cache_is_what_the_header_takes_it_for() {
+        let text = r#"{"flags": {
+            "on": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"},
+            "off": {"state": "ENABLED", "variants": {"off": false}, "defaultVariant": "off"}
+        }}"#;
+        let client = libflags::Client::from_definition(text, libflags::definition::Format::Json).expect("a definition");
+        let (version, number) = client.face();
+        for (key, value, what) in [("on", true, 2), ("off", false, 1)] {
+            let cache = FlagCache::new();
+            let context = libflags::Context::anonymous();
+            assert_eq!(client.bool_cached(&cache, key.as_bytes(), &context, !value), value);
+            // SAFETY: two initialised words, and nobody writes to them.
+            let [owner, word] = unsafe { (&raw const cache).cast::<[u64; 2]>().read() };
+            // SAFETY: the client lives, and nobody publishes.
+            let version = unsafe { version.read() };
+            assert_eq!((owner, word >> 32, word & 15), (number, version & 0xFFFF_FFFF, what));
+        }
+    }
 
     #[test]
     fn an_empty_cache_is_all_zeros() {

@@ -5,7 +5,7 @@ use std::ffi::c_char;
 /// The version of the interface that this header describes. It grows by one with each release that adds to it.
 ///
 /// A program compiled with this header runs with every `libflags.so.0` whose `flags_abi_version()` is at least this number.
-pub const FLAGS_ABI_VERSION: u32 = 1;
+pub const FLAGS_ABI_VERSION: u32 = 2;
 
 /// The version of the interface that the loaded library has; compare it with `FLAGS_ABI_VERSION`.
 ///

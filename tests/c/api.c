@@ -352,6 +352,9 @@ static void references(const flags_client *client)
         CHECK(flags_bool_ref(client, &absent, NULL, true) && !flags_bool_ref(client, &absent, NULL, false));
         CHECK(flags_bool_ref(client, &wrong, NULL, true) && !flags_bool_ref(client, &wrong, NULL, false));
         CHECK(!flags_bool_ref(client, &terminated, NULL, true));
+        /* The function of that name, which the inline one stands before. */
+        CHECK((flags_bool_ref)(client, &on, NULL, false) && !(flags_bool_ref)(client, &terminated, NULL, true));
+        CHECK(flags_bool_ref(client, &on, &premium, false));
     }
     CHECK(flags_bool_ref(client, &keyless, NULL, true) && !flags_bool_ref(client, &keyless, NULL, false));
     CHECK(flags_bool_ref(client, NULL, NULL, true) && !flags_bool_ref(client, NULL, NULL, false));
@@ -359,6 +362,8 @@ static void references(const flags_client *client)
     flags_context wrong_size = FLAGS_CONTEXT_INIT(NULL, NULL, 0);
     wrong_size.struct_size = 1;
     CHECK(flags_bool_ref(client, &on, &wrong_size, true) && !flags_bool_ref(client, &on, &wrong_size, false));
+    flags_context no_attributes = FLAGS_CONTEXT_INIT(NULL, NULL, 1);
+    CHECK(flags_bool_ref(client, &on, &no_attributes, true) && !flags_bool_ref(client, &on, &no_attributes, false));
 
     /* With a second client, and after that is gone. */
     FILE *file = fopen("other.json", "w");

@@ -382,6 +382,12 @@ impl<P: Payload> Reader<P> {
         self.window.page().version.load(Ordering::Acquire)
     }
 
+    /// The word that [`Reader::newest_version`] loads; it stays there as long as the reader lives, whatever page is shown.
+    #[must_use]
+    pub(crate) fn version_word(&self) -> *const u64 {
+        (&raw const self.window.page().version).cast()
+    }
+
     /// How current this reader is. Looks for a replaced store too, at most once a second.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -169,6 +169,79 @@ mod modelled {
     }
 }
 
+/// The words that each thread has for itself.
+///
+/// In a shared library a thread-local variable of Rust's costs a call of `__tls_get_addr` each time, since the library could be loaded
+/// after the thread was started, and stable Rust has no switch for another TLS model. With the initial-exec model it is an addition to a register; what it asks
+/// for is room in the static TLS block, of which glibc keeps 1664 bytes for libraries that are loaded late (16 of them are ours). musl keeps none.
+#[cfg(all(not(loom), target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+mod thread_local_words {
+    use super::process_wide::Local;
+
+    // Named by the version, so that two of them can be in one program.
+    macro_rules! name {
+        () => {
+            concat!(
+                "libflags_local_",
+                env!("CARGO_PKG_VERSION_MAJOR"),
+                "_",
+                env!("CARGO_PKG_VERSION_MINOR"),
+                "_",
+                env!("CARGO_PKG_VERSION_PATCH")
+            )
+        };
+    }
+
+    std::arch::global_asm!(
+        ".pushsection .tbss,\"awT\",@nobits",
+        ".balign 16",
+        concat!(".globl ", name!()),
+        concat!(".hidden ", name!()),
+        concat!(".type ", name!(), ",@object"),
+        concat!(".size ", name!(), ",16"),
+        concat!(name!(), ":"),
+        ".zero 16",
+        ".popsection",
+    );
+
+    const _: () = assert!(size_of::<Local>() <= 16 && align_of::<Local>() <= 16);
+
+    /// Each thread's own [`Local`].
+    pub(super) static LOCAL: ThreadsOwn = ThreadsOwn;
+
+    pub(super) struct ThreadsOwn;
+
+    impl ThreadsOwn {
+        #[inline(always)]
+        pub(super) fn with<R>(&self, read: impl FnOnce(&Local) -> R) -> R {
+            let local: *const Local;
+            // SAFETY: reads the thread pointer and adds the variable's distance from it, which the dynamic linker has filled in. Neither changes
+            // while a thread lives.
+            unsafe {
+                std::arch::asm!(
+                    "mov {local}, qword ptr fs:[0]",
+                    concat!("add {local}, qword ptr [rip + ", name!(), "@GOTTPOFF]"),
+                    local = out(reg) local,
+                    options(pure, nomem, nostack),
+                );
+            }
+            // SAFETY: 16 aligned bytes of the thread's own, zero at first: an empty `Local` (null, and 0). They are there until the thread is gone, and no
+            // other thread knows of them.
+            read(unsafe { &*local })
+        }
+    }
+}
+
+/// The same, where the compiler finds them.
+#[cfg(all(not(loom), not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))))]
+mod thread_local_words {
+    use super::process_wide::Local;
+
+    thread_local! {
+        pub(super) static LOCAL: Local = const { Local::new() };
+    }
+}
+
 /// The slots and the fences of the real process.
 #[cfg(not(loom))]
 mod process_wide {
@@ -213,11 +286,17 @@ mod process_wide {
     }
 
     thread_local! {
-        static LOCAL: Local = const { Local { hazard: Cell::new(ptr::null()), left: Cell::new(0) } };
         static EXIT: Exit = const { Exit(Cell::new(None)) };
     }
 
+    use super::thread_local_words::LOCAL;
+
     impl Local {
+        #[cfg_attr(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"), expect(dead_code))]
+        pub(super) const fn new() -> Self {
+            Local { hazard: Cell::new(ptr::null()), left: Cell::new(0) }
+        }
+
         /// The thread's hazard, if it is free; `None` sends the caller to [`current_slot`].
         #[inline]
         pub(crate) fn enter() -> Option<&'static Hazard> {
