@@ -93,6 +93,12 @@ const STEPS: &[Step] = &[
         is_test: false,
     },
     Step {
+        name: "previous",
+        about: "today's library and the previous format's read each other's stores",
+        run: Run::Script("ci/previous.sh"),
+        is_test: false,
+    },
+    Step {
         name: "python",
         about: "the Python wheel: its types, and its tests as installed",
         run: Run::Script("ci/python.sh"),
