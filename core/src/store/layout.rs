@@ -467,6 +467,102 @@ mod tests {
         ControlPage::check_identity(&image[..4095], path).expect_err("a short page");
     }
 
+    /// The rows `| offset | size | field |` of the table in docs/format.md that follows `after`, without what is reserved; asserts
+    /// that they cover all `bytes` bytes without a gap.
+    fn documented(after: &str, bytes: usize) -> Vec<(String, usize)> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/format.md");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (_, rest) = text.split_once(after).unwrap();
+        let (_, table) = rest.split_once("| offset | size | field |").unwrap();
+        let (mut end, mut fields) = (0, Vec::new());
+        for line in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let (offset, name) = (cells[1].parse::<usize>().unwrap(), cells[3]);
+            assert_eq!(offset, end, "{name} after {after}: a gap, or a byte twice");
+            // A payload is as long as it is.
+            end += cells[2].parse::<usize>().unwrap_or(0);
+            if name != "reserved" && name != "payload" {
+                fields.push((name.to_owned(), offset));
+            }
+        }
+        assert_eq!(end, bytes, "the table after {after} ends early");
+        fields
+    }
+
+    fn named<const N: usize>(fields: [(&str, usize); N]) -> Vec<(String, usize)> {
+        fields.map(|(name, offset)| (name.to_owned(), offset)).into()
+    }
+
+    #[test]
+    fn the_documented_control_page_is_ours() {
+        let (identity, records) = (offset_of!(ControlPage, identity), offset_of!(ControlPage, records));
+        let writer = offset_of!(ControlPage, writer);
+        let ours = named([
+            ("magic", identity),
+            ("format version", identity + 8),
+            ("size of the page", identity + 16),
+            ("made at", identity + 24),
+            ("check", identity + 32),
+            ("version", offset_of!(ControlPage, version)),
+            ("record 0", records),
+            ("record 1", records + RECORD_WORDS * 8),
+            ("instance id", writer + offset_of!(WriterWords, instance)),
+            ("publisher's process id", writer + offset_of!(WriterWords, pid)),
+            ("heartbeat", writer + offset_of!(WriterWords, heartbeat)),
+            ("state", writer + offset_of!(WriterWords, state)),
+        ]);
+        assert_eq!(documented("## The control page", CONTROL_BYTES), ours);
+    }
+
+    #[test]
+    fn the_documented_record_is_ours() {
+        let record = record();
+        let words = record.words();
+        let at = |value: u64| words.iter().position(|&word| word == value).unwrap() * 8;
+        let ours = named([
+            ("generation", at(record.generation.0)),
+            ("size of the segment file", at(record.segment_bytes)),
+            ("checksum of the segment's payload", at(record.segment_checksum)),
+            ("revision of the source", at(record.revision)),
+            ("published at", at(record.published_at_ns)),
+            ("confirmed at", at(record.upstream_confirmed_at_ns)),
+            ("max age", at(record.max_age_ns)),
+            ("check", at(check(&words))),
+        ]);
+        assert_eq!(documented("A **record**:", RECORD_WORDS * 8), ours);
+    }
+
+    #[test]
+    fn the_documented_segment_header_is_ours() {
+        let header = SegmentHeader {
+            payload_bytes: 1_000,
+            payload_checksum: 21,
+            generation: Generation(22),
+            revision: 23,
+            published_at_ns: 24,
+            upstream_confirmed_at_ns: 25,
+            max_age_ns: 26,
+        };
+        let bytes = header.encode();
+        let at = |value: u64| (0..16).map(|word| word * 8).find(|&at| le_u64(&bytes, at) == value).unwrap();
+        let ours = named([
+            ("magic", at(u64::from_le_bytes(SEGMENT_MAGIC))),
+            ("format version", 8),
+            ("size of the header", 12),
+            ("size of the payload", at(1_000)),
+            ("checksum of the payload", at(21)),
+            ("generation", at(22)),
+            ("revision of the source", at(23)),
+            ("published at", at(24)),
+            ("confirmed at", at(25)),
+            ("max age", at(26)),
+            ("flags", 72),
+            ("check", at(xxh3_64(&bytes[..120]))),
+        ]);
+        assert_eq!(le_u64(&bytes, 8), u64::from(FORMAT) | 128 << 32);
+        assert_eq!(documented("## A segment", SEGMENT_HEADER_BYTES), ours);
+    }
+
     #[test]
     fn names_are_parsed_only_as_they_are_written() {
         assert_eq!(segment_generation("segment-12"), Some(Generation(12)));
