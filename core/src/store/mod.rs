@@ -9,11 +9,14 @@
 //! - `region`: mapped memory, and the directory through which every file is opened and checked
 //! - `publish`, `reader`: the two sides
 //! - `incoming`: a new segment, read through in parts
-//! - `reclaim`: when the memory of an old generation may go
+//! - `reclaim`, `list`: when the memory of an old generation may go
+//! - `version`: whether what a process holds is the newest
 //! - `segment`: single segment files, for a last known good and for tools
 
 pub(crate) mod latch;
+mod list;
 pub(crate) mod reclaim;
+pub(crate) mod version;
 
 #[cfg(not(loom))]
 pub(crate) mod clock;

@@ -47,6 +47,7 @@ use super::layout::{CONTROL, Entry, Record, segment_name};
 use super::process::incarnation;
 use super::reclaim::{self, Hazard, Local, Lock, Locked};
 use super::region::{ControlWindow, FileId, Files, Region, StoreDir, control_id_at, open_control};
+use super::version::{self, Standing};
 use super::{Generation, WriterState, clock};
 use crate::Error;
 use crate::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -165,10 +166,7 @@ pub struct Reader<P: Payload> {
 
 /// One generation as this process holds it.
 struct Node<P> {
-    /// The page's version at which this was last found to be what to answer from.
-    version: AtomicU64,
-    /// 1 while it stands in for a newer generation that was refused.
-    stands_in: AtomicU64,
+    standing: Standing,
     record: Record,
     payload: Option<P>,
     /// The mapping to give back in parts when this is freed.
@@ -327,12 +325,10 @@ impl<P: Payload> Reader<P> {
             ..Record::default()
         };
         let payload = open_payload(payload, files, current.payload.as_ref())?;
-        let version = &self.window.page().version;
-        // ORDERING: Relaxed; only the holder of the lock stores to it.
-        let next = version.load(Ordering::Relaxed).wrapping_add(1);
+        let page = &self.window.page().version;
+        let next = version::newest(page).wrapping_add(1);
         held.make_current(Node::new(next, record, payload, None, &self.cold.mapped), Pace::AtOnce);
-        // ORDERING: pairs with the load in Reader::enter; whoever sees it finds the node above current.
-        version.store(next, Ordering::Release);
+        version::advance(page);
         Ok(record.generation)
     }
 
@@ -369,17 +365,14 @@ impl<P: Payload> Reader<P> {
     #[inline]
     #[must_use]
     pub fn version_is(&self, version: u64) -> bool {
-        // ORDERING: pairs with the store of `version` in latch::write and in Reader::replace; whoever was told of a version
-        // sees it here.
-        self.window.page().version.load(Ordering::Acquire) == version
+        version::newest(&self.window.page().version) == version
     }
 
     /// The newest version there is, whether or not it has been adopted yet: one load.
     #[inline]
     #[must_use]
     pub fn newest_version(&self) -> u64 {
-        // ORDERING: Acquire, as in version_is.
-        self.window.page().version.load(Ordering::Acquire)
+        version::newest(&self.window.page().version)
     }
 
     /// The word that [`Reader::newest_version`] loads; it stays there as long as the reader lives, whatever page is shown.
@@ -837,11 +830,7 @@ impl<P: Payload> Held<'_, P> {
     /// Has evaluations answer from the current node at this version of the page.
     fn adopt(&mut self, version: u64, stands_in: bool) {
         self.caught_up();
-        let node = self.current();
-        // ORDERING: Relaxed; made visible, where it forbids something, by the store below.
-        node.stands_in.store(u64::from(stands_in), Ordering::Relaxed);
-        // ORDERING: pairs with Guard::version; whoever sees the version sees whether it may be given out.
-        node.version.store(version, Ordering::Release);
+        self.current().standing.adopt(version, stands_in);
     }
 
     fn make_current(&mut self, node: Node<P>, pace: Pace) {
@@ -952,20 +941,24 @@ impl<P> Swapper<P> {
 impl<P> Node<P> {
     fn new(version: u64, record: Record, payload: P, segment: Option<Region>, mapped: &Arc<AtomicU64>) -> Self {
         let counted = Some(Counted::new(mapped));
-        let (version, stands_in) = (AtomicU64::new(version), AtomicU64::new(0));
-        Node { version, stands_in, record, payload: Some(payload), segment, _counted: counted }
+        let standing = Standing::new(version, false);
+        Node { standing, record, payload: Some(payload), segment, _counted: counted }
     }
 
     /// Stands for "no store": its version, 1, is not that of the page of zeroes that the window begins with.
     fn detached() -> Self {
-        let (version, stands_in) = (AtomicU64::new(1), AtomicU64::new(1));
-        Node { version, stands_in, record: Record::default(), payload: None, segment: None, _counted: None }
+        Node {
+            standing: Standing::new(1, true),
+            record: Record::default(),
+            payload: None,
+            segment: None,
+            _counted: None,
+        }
     }
 
     #[inline]
     fn version(&self) -> u64 {
-        // ORDERING: Relaxed; compared only. What the node holds was made visible by `protect`.
-        self.version.load(Ordering::Relaxed)
+        self.standing.version()
     }
 }
 
@@ -1029,10 +1022,7 @@ impl<P: Payload> Guard<'_, P> {
     #[inline]
     #[must_use]
     pub fn version(&self) -> Option<u64> {
-        // ORDERING: pairs with Held::adopt; makes the word below visible.
-        let version = self.node().version.load(Ordering::Acquire);
-        // ORDERING: Relaxed; see above. It is cleared only for a version that comes after the one loaded here.
-        (self.node().stands_in.load(Ordering::Relaxed) == 0).then_some(version)
+        self.node().standing.lasting()
     }
 
     /// The same generation, for as long as it is wanted; `None` while detached.

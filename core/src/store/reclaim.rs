@@ -19,14 +19,27 @@
 //! A scan that finds something else in the slot (null, or the next pointer) has read a Release store (S or E) that comes
 //! after all the reader did with `p`; C acquires it, so that is over before `p` is freed. Mutants: `reclaim_release`
 //! (E), `reclaim_hazard` (S), `reclaim_scan` (C). What `p` points at is visible to whoever got past R, which acquires
-//! what the replacement released. Mutant: `reclaim_replace`. (R has none: in a model, the fence L acquires for it; as
-//! built, L is no fence.)
+//! what the replacement released. Mutants: `reclaim_replace` and, where L is no fence, `reclaim_reread`.
+//!
+//! A slot goes from one thread to the next, or from one nested evaluation to another's, only with all that the last one did:
+//! mutants `slot_claim`, `slot_give_back`, `reclaim_take`.
 //!
 //! # The light fence is none
 //!
 //! Readers come by a hundred million times a second, scans once an update: `membarrier(PRIVATE_EXPEDITED)` on the side
 //! of the scan makes every thread of the process execute a full fence, so the light side only has to keep the compiler
-//! from reordering. In the models both are plain `SeqCst` fences, which is what membarrier(2) makes of the pair.
+//! from reordering. In the models both are plain `SeqCst` fences (mutants `reclaim_light_fence_order` and
+//! `reclaim_heavy_fence_order` make them acquire–release fences), which is what membarrier(2) makes of the pair: "all
+//! threads [of the process] have passed through a state where all memory accesses to user-space addresses match program
+//! order between entry to and return from the system call". So, for each thread and each scan, the point of that state
+//! stands for its fence L. If the thread's S stood before the point, the scan, which comes after the call, finds it; else
+//! the thread's R comes after the point, and the replacement before the call is visible to it. (The kernel gets there by
+//! interrupting the processors that run a thread of the process, for a full barrier; those that run none pass one when they
+//! switch to it.)
+//!
+//! Sources: membarrier(2); Linux `kernel/sched/membarrier.c`, whose head draws the orderings that it keeps; M. Desnoyers
+//! et al., "User-Level Implementations of Read-Copy Update", IEEE TPDS 2012, where the signal in the place of membarrier is
+//! argued in the same way.
 //!
 //! Where the kernel has no membarrier (or registering is forbidden) as a reader is opened, the light fence *is* a
 //! `SeqCst` fence, for the whole process. Should membarrier work at first and be refused later (a seccomp filter put up
@@ -68,7 +81,7 @@ pub(crate) fn protect<T>(current: &AtomicPtr<T>, hazard: &Hazard) -> *mut T {
             return seen;
         }
         // ORDERING: R; pairs with reclaim::replace; makes what it points at visible.
-        let again = current.load(Ordering::Acquire);
+        let again = current.load(ordering!("reclaim_reread", Acquire));
         if again == seen {
             return seen;
         }
@@ -85,8 +98,18 @@ pub(crate) fn release(hazard: &Hazard) {
 
 /// Makes `new` current and gives what was, which must not be freed before a [`heavy_fence`] and a scan.
 pub(crate) fn replace<T>(current: &AtomicPtr<T>, new: *mut T) -> *mut T {
-    // ORDERING: pairs with reclaim::protect; makes what `new` points at visible. (AcqRel: the caller may read the old one.)
-    current.swap(new, ordering!("reclaim_replace", AcqRel))
+    // ORDERING: pairs with reclaim::protect; makes what `new` points at visible. (What the old one points at the caller knows
+    // from the lock under which it was put there.)
+    current.swap(new, ordering!("reclaim_replace", Release))
+}
+
+/// Takes a hazard that may be anybody's if it holds nothing, by storing `pointer`; protect and release it as one's own then.
+pub(crate) fn take(hazard: &Hazard, pointer: *mut ()) -> bool {
+    // ORDERING: pairs with reclaim::release; what the last user read happens before what this one stores, and so before what a
+    // scan does that finds it.
+    let taken =
+        hazard.compare_exchange(ptr::null_mut(), pointer, ordering!("reclaim_take", Acquire), Ordering::Relaxed);
+    taken.is_ok()
 }
 
 /// Whether one of the slots holds `pointer`, which is no longer current; after a [`heavy_fence`].
@@ -140,6 +163,58 @@ impl Lock {
     }
 }
 
+/// A thread's hazard, which another thread has after it.
+pub(crate) struct Slot {
+    pub(crate) hazard: Hazard,
+    /// 0, or the incarnation of the process whose thread uses it.
+    owner: AtomicU64,
+}
+
+impl Slot {
+    fn new(owner: u64, pointer: *mut ()) -> Self {
+        Slot { hazard: AtomicPtr::new(pointer), owner: AtomicU64::new(owner) }
+    }
+
+    /// Takes a slot that nobody has.
+    fn claim(&self, owner: u64) -> bool {
+        // ORDERING: pairs with Slot::give_back; the last owner's use of the slot happens before ours.
+        self.owner.compare_exchange(0, owner, ordering!("slot_claim", Acquire), Ordering::Relaxed).is_ok()
+    }
+
+    fn give_back(&self) {
+        // ORDERING: pairs with Slot::claim; our use of the slot happens before the next owner's.
+        self.owner.store(0, ordering!("slot_give_back", Release));
+    }
+}
+
+/// How the two fences of a process are made: see the head of the file.
+struct FenceMode {
+    mode: AtomicU64,
+    /// Monotonic ns before which nothing may be freed, after a change to SYMMETRIC.
+    held_until: AtomicU64,
+}
+
+const UNDECIDED: u64 = 0;
+const ASYMMETRIC: u64 = 1;
+const SYMMETRIC: u64 = 2;
+
+impl FenceMode {
+    /// `None` while membarrier makes them; else since when, in monotonic ns, what is unused may be freed.
+    fn symmetric_since(&self) -> Option<u64> {
+        // ORDERING: pairs with FenceMode::become_symmetric; makes the time visible.
+        let mode = self.mode.load(ordering!("fence_mode_load", Acquire));
+        // ORDERING: Relaxed; made visible above, and it only ever grows.
+        (mode != ASYMMETRIC).then(|| self.held_until.load(Ordering::Relaxed))
+    }
+
+    fn become_symmetric(&self, held_until: u64) {
+        // ORDERING: Relaxed; made visible by the store below.
+        self.held_until.fetch_max(held_until, Ordering::Relaxed);
+        // ORDERING: pairs with FenceMode::symmetric_since; nobody who finds the mode changed misses the time.
+        self.mode.store(SYMMETRIC, ordering!("fence_mode_store", Release));
+    }
+}
+
 #[cfg(loom)]
 pub(crate) use modelled::{heavy_fence, light_fence};
 #[cfg(not(loom))]
@@ -155,15 +230,24 @@ pub(crate) use process_wide::slot_count;
 mod modelled {
     use super::{Ordering, fence, mutant};
 
+    std::thread_local! {
+        /// Whether this model's light fence keeps the compiler from reordering, and nobody else. (All threads of a model run in
+        /// one of the system's.)
+        pub(crate) static FOR_COMPILER_ONLY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
+
     pub(crate) fn light_fence() {
+        if FOR_COMPILER_ONLY.get() {
+            return;
+        }
         // ORDERING: L; pairs with heavy_fence.
-        fence(Ordering::SeqCst);
+        fence(if mutant!("reclaim_light_fence_order") { Ordering::AcqRel } else { Ordering::SeqCst });
     }
 
     pub(crate) fn heavy_fence() -> bool {
         if !mutant!("reclaim_heavy_fence") {
             // ORDERING: H; pairs with light_fence.
-            fence(Ordering::SeqCst);
+            fence(if mutant!("reclaim_heavy_fence_order") { Ordering::AcqRel } else { Ordering::SeqCst });
         }
         true
     }
@@ -245,33 +329,23 @@ mod thread_local_words {
 /// The slots and the fences of the real process.
 #[cfg(not(loom))]
 mod process_wide {
-    use super::{AtomicPtr, AtomicU64, Hazard, Ordering, compiler_fence, fence, ptr};
+    use super::{
+        ASYMMETRIC, AtomicU64, FenceMode, Hazard, Ordering, SYMMETRIC, Slot, UNDECIDED, compiler_fence, fence, ptr,
+        take,
+    };
     use crate::store::clock;
+    use crate::store::list::List;
     use crate::store::process::{incarnation, is_main_thread};
-    use crossbeam_utils::CachePadded;
     use std::cell::Cell;
 
     /// Evaluations between two looks at the clock, of one thread. A prime, so that a thread that goes round several readers
     /// does not always look on behalf of the same one.
     const TICK: u32 = 4_093;
 
-    /// A thread's hazard on a line of its own; never freed, used again by a later thread.
-    struct Slot {
-        hazard: Hazard,
-        /// 0, or the incarnation of the process whose thread uses it.
-        owner: AtomicU64,
-        next: *const CachePadded<Slot>,
-    }
-
-    // SAFETY: all that changes is atomic; `next` is set before the slot is shared.
-    unsafe impl Sync for Slot {}
-
-    type List = AtomicPtr<CachePadded<Slot>>;
-
     /// One slot for each thread.
-    static SLOTS: List = AtomicPtr::new(ptr::null_mut());
+    static SLOTS: List<Slot> = List::new();
     /// Slots for the evaluation inside an evaluation, each in use while it holds something.
-    static OVERFLOW: List = AtomicPtr::new(ptr::null_mut());
+    static OVERFLOW: List<Slot> = List::new();
     /// Process for which the slots of lost threads were cleared.
     static FORGOTTEN_IN: AtomicU64 = AtomicU64::new(0);
 
@@ -315,7 +389,7 @@ mod process_wide {
     }
 
     /// Frees the thread's slot when the thread ends.
-    struct Exit(Cell<Option<&'static CachePadded<Slot>>>);
+    struct Exit(Cell<Option<&'static Slot>>);
 
     impl Drop for Exit {
         fn drop(&mut self) {
@@ -326,8 +400,7 @@ mod process_wide {
             if let Some(slot) = self.0.get() {
                 // ORDERING: Relaxed; only this thread stores to it.
                 if slot.hazard.load(Ordering::Relaxed).is_null() {
-                    // ORDERING: pairs with claim; this thread's last use of the slot happens before the next one's first.
-                    slot.owner.store(0, Ordering::Release);
+                    slot.give_back();
                 }
                 // Else a guard outlives the thread's exit (forgotten, or in a later destructor): the slot is lost, not shared.
             }
@@ -366,13 +439,10 @@ mod process_wide {
         LOCAL.with(|local| local.left.set(local.left.get().min(1)));
     }
 
-    fn claim(exit: &Exit) -> &'static CachePadded<Slot> {
+    fn claim(exit: &Exit) -> &'static Slot {
         let me = incarnation();
-        let free = slots(&SLOTS).find(|slot| {
-            // ORDERING: pairs with Exit::drop; the last owner's use of the slot happens before ours.
-            slot.owner.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
-        });
-        let slot = free.unwrap_or_else(|| push(&SLOTS, me, ptr::null_mut()));
+        let free = SLOTS.iter().find(|slot| slot.claim(me));
+        let slot = free.unwrap_or_else(|| SLOTS.push(Slot::new(me, ptr::null_mut())));
         exit.0.set(Some(slot));
         slot
     }
@@ -381,52 +451,19 @@ mod process_wide {
     /// already; protect and release it like any other.
     #[cold]
     pub(crate) fn overflow_hazard(pointer: *mut ()) -> &'static Hazard {
-        let free = slots(&OVERFLOW).find(|slot| {
-            // ORDERING: pairs with reclaim::release by the slot's last user.
-            slot.hazard.compare_exchange(ptr::null_mut(), pointer, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        });
-        &free.unwrap_or_else(|| push(&OVERFLOW, 0, pointer)).hazard
+        let free = OVERFLOW.iter().find(|slot| take(&slot.hazard, pointer));
+        &free.unwrap_or_else(|| OVERFLOW.push(Slot::new(0, pointer))).hazard
     }
 
     /// Whether a thread of this process, or one that a fork took away, may be using `pointer`; after a heavy fence.
     pub(crate) fn slots_hold<T>(pointer: *mut T) -> bool {
-        super::holds(slots(&SLOTS).chain(slots(&OVERFLOW)).map(|slot| &slot.hazard), pointer)
-    }
-
-    fn slots(list: &'static List) -> impl Iterator<Item = &'static CachePadded<Slot>> {
-        // ORDERING: pairs with push; makes the slots visible. (A slot pushed after the fence of a scan holds nothing old.)
-        let mut next = list.load(Ordering::Acquire).cast_const();
-        std::iter::from_fn(move || {
-            // SAFETY: the list holds null or slots, which are never freed and never unlinked.
-            let slot = unsafe { next.as_ref() }?;
-            next = slot.next;
-            Some(slot)
-        })
+        // A slot pushed after the fence holds nothing old.
+        super::holds(SLOTS.iter().chain(OVERFLOW.iter()).map(|slot| &slot.hazard), pointer)
     }
 
     #[cfg(test)]
     pub(crate) fn slot_count() -> usize {
-        slots(&SLOTS).count()
-    }
-
-    fn push(list: &'static List, owner: u64, pointer: *mut ()) -> &'static CachePadded<Slot> {
-        let slot = Box::leak(Box::new(CachePadded::new(Slot {
-            hazard: AtomicPtr::new(pointer),
-            owner: AtomicU64::new(owner),
-            next: ptr::null(),
-        })));
-        // ORDERING: Relaxed; the exchange below confirms it and acquires what it points at.
-        let mut head = list.load(Ordering::Relaxed);
-        loop {
-            slot.next = head;
-            let new: *mut _ = slot;
-            // ORDERING: pairs with slots; makes the slot visible, and (AcqRel) those before it to whoever finds it.
-            match list.compare_exchange(head, new, Ordering::AcqRel, Ordering::Relaxed) {
-                // SAFETY: just leaked; shared references only from here on.
-                Ok(_) => return unsafe { &*new },
-                Err(newer) => head = newer,
-            }
-        }
+        SLOTS.iter().count()
     }
 
     /// In a forked child: frees the slots of the threads that stayed behind in the parent.
@@ -441,7 +478,7 @@ mod process_wide {
         // ORDERING: Relaxed; read by this thread only.
         FORGOTTEN_IN.store(me, Ordering::Relaxed);
         let mine = LOCAL.with(|local| local.hazard.get());
-        for slot in slots(&SLOTS) {
+        for slot in SLOTS.iter() {
             // ORDERING: Relaxed; a slot of another process' thread is stored to by nobody but us.
             let owner = slot.owner.load(Ordering::Relaxed);
             if ptr::eq(&raw const slot.hazard, mine) {
@@ -450,25 +487,18 @@ mod process_wide {
             } else if owner != 0 && owner != me {
                 // ORDERING: Relaxed; the thread that stored it doesn't exist here.
                 slot.hazard.store(ptr::null_mut(), Ordering::Relaxed);
-                // ORDERING: pairs with claim.
-                slot.owner.store(0, Ordering::Release);
+                slot.give_back();
             }
         }
     }
 
-    /// How the two fences are made: see the head of the file.
-    static MODE: AtomicU64 = AtomicU64::new(UNDECIDED);
-    const UNDECIDED: u64 = 0;
-    const ASYMMETRIC: u64 = 1;
-    const SYMMETRIC: u64 = 2;
-    /// Monotonic ns before which nothing may be freed, after a change to SYMMETRIC.
-    static HELD_UNTIL: AtomicU64 = AtomicU64::new(0);
+    static FENCES: FenceMode = FenceMode { mode: AtomicU64::new(UNDECIDED), held_until: AtomicU64::new(0) };
     const HOLD_NS: u64 = 1_000_000_000;
 
     #[inline(always)]
     pub(crate) fn light_fence() {
         // ORDERING: Relaxed; for a thread that finds the mode before last, see the head of the file.
-        if MODE.load(Ordering::Relaxed) == ASYMMETRIC {
+        if FENCES.mode.load(Ordering::Relaxed) == ASYMMETRIC {
             // ORDERING: L; pairs with membarrier in heavy_fence.
             compiler_fence(Ordering::SeqCst);
         } else {
@@ -480,12 +510,12 @@ mod process_wide {
     /// Decides how the fences are made, as a reader is opened. `asymmetric: false` keeps membarrier out of this process.
     pub(crate) fn register_fences(asymmetric: bool) {
         // ORDERING: Relaxed; the mode stands for itself.
-        match MODE.load(Ordering::Relaxed) {
+        match FENCES.mode.load(Ordering::Relaxed) {
             ASYMMETRIC if !asymmetric => become_symmetric(),
             UNDECIDED => {
                 let mode = if asymmetric && membarrier(REGISTER) { ASYMMETRIC } else { SYMMETRIC };
                 // ORDERING: Relaxed; whoever opens a reader goes through here, and uses it after.
-                let _ = MODE.compare_exchange(UNDECIDED, mode, Ordering::Relaxed, Ordering::Relaxed);
+                let _ = FENCES.mode.compare_exchange(UNDECIDED, mode, Ordering::Relaxed, Ordering::Relaxed);
             }
             _ => {}
         }
@@ -495,23 +525,18 @@ mod process_wide {
     pub(crate) fn heavy_fence() -> bool {
         // ORDERING: H; pairs with light_fence.
         fence(Ordering::SeqCst);
-        // ORDERING: pairs with become_symmetric; makes the time until which to hold visible.
-        if MODE.load(Ordering::Acquire) == ASYMMETRIC {
+        if FENCES.symmetric_since().is_none() {
             // A child need not have inherited the registration.
             if membarrier(EXPEDITED) || (membarrier(REGISTER) && membarrier(EXPEDITED)) {
                 return true;
             }
             become_symmetric();
         }
-        // ORDERING: Relaxed; stored before the mode that was acquired above, and only ever grows.
-        clock::monotonic_ns() >= HELD_UNTIL.load(Ordering::Relaxed)
+        FENCES.symmetric_since().is_none_or(|since| clock::monotonic_ns() >= since)
     }
 
     fn become_symmetric() {
-        // ORDERING: SeqCst, with the store of the mode: nobody who finds the mode changed misses the time.
-        HELD_UNTIL.fetch_max(clock::monotonic_ns() + HOLD_NS, Ordering::SeqCst);
-        // ORDERING: as above.
-        MODE.store(SYMMETRIC, Ordering::SeqCst);
+        FENCES.become_symmetric(clock::monotonic_ns() + HOLD_NS);
     }
 
     const EXPEDITED: libc::c_int = libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED;
@@ -528,6 +553,7 @@ mod process_wide {
 mod loom_tests {
     use super::*;
     use crate::store::latch::Latch;
+    use crate::store::version;
     use loom::cell::UnsafeCell;
     use loom::sync::Arc;
 
@@ -635,6 +661,119 @@ mod loom_tests {
         });
     }
 
+    /// The light fence is none here: what a replacement shows, it shows by itself.
+    #[test]
+    fn loom_reclaim_shown_without_a_fence() {
+        modelled::FOR_COMPILER_ONLY.set(true);
+        loom::model(|| {
+            let domain = Arc::new(Domain::new());
+            let readers: Vec<_> = (0..READERS)
+                .map(|slot| {
+                    let domain = Arc::clone(&domain);
+                    loom::thread::spawn(move || {
+                        Node::check(domain.protect(slot));
+                        release(&domain.slots[slot]);
+                    })
+                })
+                .collect();
+            replace(&domain.current, Node::new(1));
+            for reader in readers {
+                reader.join().unwrap();
+            }
+        });
+        modelled::FOR_COMPILER_ONLY.set(false);
+    }
+
+    /// One hazard for two evaluations inside others, of different threads.
+    #[test]
+    fn loom_reclaim_shared_hazard() {
+        loom::model(|| {
+            let domain = Arc::new(Domain::new());
+            let readers: Vec<_> = (0..READERS)
+                .map(|_| {
+                    let domain = Arc::clone(&domain);
+                    loom::thread::spawn(move || {
+                        // ORDERING: Relaxed; it only has to be something that is not null.
+                        if take(&domain.slots[0], domain.current.load(Ordering::Relaxed).cast()) {
+                            Node::check(domain.protect(0));
+                            release(&domain.slots[0]);
+                        }
+                    })
+                })
+                .collect();
+            domain.swap(Node::new(1));
+            for reader in readers {
+                reader.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn loom_slot_changes_hands() {
+        loom::model(|| {
+            let shared = Arc::new((Slot::new(0, ptr::null_mut()), UnsafeCell::new(0u32)));
+            let work = |shared: &(Slot, UnsafeCell<u32>)| {
+                if shared.0.claim(1) {
+                    // SAFETY: loom checks that nobody else is here.
+                    shared.1.with_mut(|uses| unsafe { *uses += 1 });
+                    shared.0.give_back();
+                }
+            };
+            let others = [(); 2].map(|()| {
+                let shared = Arc::clone(&shared);
+                loom::thread::spawn(move || work(&shared))
+            });
+            work(&shared);
+            for other in others {
+                other.join().unwrap();
+            }
+        });
+    }
+
+    /// Who finds the fences changed waits until what was read before has been left.
+    #[test]
+    fn loom_fence_mode() {
+        loom::model(|| {
+            let mode = || FenceMode { mode: AtomicU64::new(ASYMMETRIC), held_until: AtomicU64::new(0) };
+            let fences = Arc::new(mode());
+            let scans: Vec<_> = (0..2)
+                .map(|_| {
+                    let fences = Arc::clone(&fences);
+                    loom::thread::spawn(move || assert!(fences.symmetric_since().is_none_or(|since| since == 7)))
+                })
+                .collect();
+            fences.become_symmetric(7);
+            for scan in scans {
+                scan.join().unwrap();
+            }
+        });
+    }
+
+    /// `Reader::replace`: who sees the private page's new version finds what it stands for.
+    #[test]
+    fn loom_private_replace() {
+        loom::model(|| {
+            let shared = Arc::new((AtomicU64::new(0), Domain::new()));
+            let readers: Vec<_> = (0..READERS)
+                .map(|slot| {
+                    let shared = Arc::clone(&shared);
+                    loom::thread::spawn(move || {
+                        let (page, domain) = &*shared;
+                        let newest = version::newest(page);
+                        assert!(Node::check(domain.protect(slot)) >= newest, "an older one than the page says");
+                        release(&domain.slots[slot]);
+                    })
+                })
+                .collect();
+            let (page, domain) = &*shared;
+            domain.swap(Node::new(1));
+            version::advance(page);
+            for reader in readers {
+                reader.join().unwrap();
+            }
+        });
+    }
+
     /// A hazard that goes straight from one node to the next, as in a retry of `protect`.
     #[test]
     fn loom_reclaim_hazard_moves_on() {
@@ -677,7 +816,8 @@ mod loom_tests {
         });
     }
 
-    /// `Reader::enter` and `Held::follow` in small: publisher and two readers, who map what the latch names.
+    /// `Reader::enter` and `Held::follow` in small: publisher and two readers, who map what the latch names and read it in two
+    /// parts, which need not be the same thread's.
     struct Store {
         version: AtomicU64,
         records: [[AtomicU64; 2]; 2],
@@ -685,6 +825,8 @@ mod loom_tests {
         segments: [AtomicU64; 2],
         domain: Domain,
         lock: Lock,
+        /// The version whose segment is being read.
+        incoming: UnsafeCell<u64>,
         retired: UnsafeCell<Vec<*mut Node>>,
     }
 
@@ -697,6 +839,7 @@ mod loom_tests {
                 segments: [AtomicU64::new(10), AtomicU64::new(0)],
                 domain: Domain::new(),
                 lock: Lock::new(),
+                incoming: UnsafeCell::new(0),
                 retired: UnsafeCell::new(Vec::new()),
             }
         }
@@ -715,8 +858,7 @@ mod loom_tests {
         fn enter(&self, slot: usize) -> u64 {
             let hazard = &self.domain.slots[slot];
             let mut node = protect(&self.domain.current, hazard);
-            // ORDERING: as in Reader::version_is.
-            if self.version.load(Ordering::Acquire) != Node::check(node) {
+            if version::newest(&self.version) != Node::check(node) {
                 release(hazard);
                 self.follow();
                 node = protect(&self.domain.current, hazard);
@@ -738,6 +880,10 @@ mod loom_tests {
                 let segment = &self.segments[usize::try_from(version).unwrap()];
                 // ORDERING: Relaxed; the latch made it visible.
                 assert_eq!(segment.load(Ordering::Relaxed), 10 + version, "the segment it names is written");
+                // SAFETY: loom checks that only the holder of the lock is here.
+                if self.incoming.with_mut(|incoming| unsafe { std::mem::replace(&mut *incoming, version) }) != version {
+                    return self.lock.unlock();
+                }
                 let left = self.domain.swap(Node::new(version));
                 // SAFETY: loom checks that only the holder of the lock is here.
                 self.retired.with_mut(|retired| unsafe { (*retired).extend(left) });
@@ -760,6 +906,7 @@ mod loom_tests {
             for reader in readers {
                 assert!(reader.join().unwrap() <= 1);
             }
+            store.enter(0);
             assert_eq!(store.enter(0), 1, "nobody is in the way any more");
             // SAFETY: the readers have ended.
             let retired = store.retired.with_mut(|retired| unsafe { std::mem::take(&mut *retired) });
