@@ -279,6 +279,10 @@ impl Publisher {
             write(&mut buffered)?;
             buffered.flush()
         })?;
+        // Where that is not to be had, look-ups are slower, that is all.
+        if let Ok(list) = self.directory.map_file(&name, false) {
+            list.gather_into_huge_pages();
+        }
         Ok(true)
     }
 

@@ -32,6 +32,12 @@ use crate::Error;
 
 /// The least page size of the machines that we run on: with larger pages, [`Region::let_go`] does nothing.
 const PAGE_BYTES: usize = 4096;
+/// The largest size of a small page on the machines that we run on.
+const LARGEST_PAGE_BYTES: usize = 64 << 10;
+/// The size of a huge page, where small ones have 4 KiB.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// Of Linux 6.1; the C libraries that we build with need not know it.
+const MADV_COLLAPSE: libc::c_int = 25;
 
 /// Immutable bytes, 16-aligned, shared by cheap clones; mapped from a file or held on the heap.
 ///
@@ -46,6 +52,7 @@ pub struct Region {
 
 enum Backing {
     Map(#[expect(dead_code, reason = "kept mapped, read through Region::start")] Mmap),
+    AlignedMap(#[expect(dead_code, reason = "kept mapped, read through Region::start")] AlignedMap),
     Heap(#[expect(dead_code, reason = "kept allocated, read through Region::start")] Vec<u128>),
     Shared(#[expect(dead_code, reason = "kept allocated, read through Region::start")] Arc<AlignedVec>),
 }
@@ -95,7 +102,7 @@ impl Region {
     /// Gives pages back to the system, as unmapping them would, a part at a time: `bytes` from `offset` on, in whole pages
     /// inwards. Should anybody read them after all, they come back from the file. Without effect on the heap.
     pub(crate) fn let_go(&self, offset: usize, bytes: usize) {
-        if !matches!(*self.owner, Backing::Map(_)) {
+        if !matches!(*self.owner, Backing::Map(_) | Backing::AlignedMap(_)) {
             return;
         }
         let end = offset.saturating_add(bytes).min(self.len);
@@ -110,7 +117,24 @@ impl Region {
         }
     }
 
+    /// Has the system gather the file's pages into huge ones where it can, for whoever maps it from now on. Worth it for what is read at random and lasts: reading a list of 10
+    /// million ids is mostly looking up pages (docs/design/memory.md). Takes as long as copying the file.
+    pub(crate) fn gather_into_huge_pages(&self) {
+        let whole = self.len / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+        if let Backing::AlignedMap(_) = *self.owner
+            && whole > 0
+        {
+            // SAFETY: whole pages of a map that this region keeps; the bytes in them stay what they are. Where the kernel can't (before 6.1, not on
+            // a tmpfs, no huge page to be had), nothing changes.
+            unsafe { libc::madvise(self.start.as_ptr().cast(), whole, MADV_COLLAPSE) };
+        }
+    }
+
     fn map(file: &File, len: usize, populate: bool) -> io::Result<Region> {
+        if len >= HUGE_PAGE_BYTES && !populate {
+            let map = AlignedMap::new(file, len)?;
+            return Ok(Region { start: map.start, len, owner: Arc::new(Backing::AlignedMap(map)) });
+        }
         let mut options = MmapOptions::new();
         options.len(len);
         if populate {
@@ -137,10 +161,66 @@ impl Deref for Region {
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match *self.owner {
-            Backing::Map(_) => "mapped",
+            Backing::Map(_) | Backing::AlignedMap(_) => "mapped",
             Backing::Heap(_) | Backing::Shared(_) => "heap",
         };
         write!(f, "Region({} bytes, {kind})", self.len)
+    }
+}
+
+/// A shared, read-only map of a file at an address that is a multiple of the huge page size, without which the file's huge
+/// pages would be seen as small ones.
+struct AlignedMap {
+    start: NonNull<u8>,
+    /// Whole pages.
+    bytes: usize,
+}
+
+// SAFETY: an address range that nobody else unmaps.
+unsafe impl Send for AlignedMap {}
+// SAFETY: as above; the bytes are immutable.
+unsafe impl Sync for AlignedMap {}
+
+impl AlignedMap {
+    fn new(file: &File, len: usize) -> io::Result<AlignedMap> {
+        let too_large = || io::Error::from(Errno::ENOMEM);
+        let bytes = len.checked_next_multiple_of(LARGEST_PAGE_BYTES).ok_or_else(too_large)?;
+        let reserved = bytes.checked_add(HUGE_PAGE_BYTES).ok_or_else(too_large)?;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice.
+        let around = unsafe { libc::mmap(std::ptr::null_mut(), reserved, libc::PROT_NONE, flags, -1, 0) };
+        if around == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let before = around.addr().next_multiple_of(HUGE_PAGE_BYTES) - around.addr();
+        let start = around.wrapping_byte_add(before);
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        // SAFETY: replaces a part of the range that was reserved above and that nobody knows of; the file is immutable from the
+        // moment its name can be known, and its owner is trusted to keep it so (see the head of this file).
+        let mapped = unsafe { libc::mmap(start, len, libc::PROT_READ, flags, file.as_raw_fd(), 0) };
+        let error = io::Error::last_os_error();
+        let rest = HUGE_PAGE_BYTES - before;
+        for (address, length) in [(around, before), (start.wrapping_byte_add(bytes), rest)] {
+            if length > 0 {
+                // SAFETY: the parts of the reserved range around the map.
+                unsafe { libc::munmap(address, length) };
+            }
+        }
+        match NonNull::new(start.cast()) {
+            Some(start) if mapped != libc::MAP_FAILED => Ok(AlignedMap { start, bytes }),
+            _ => {
+                // SAFETY: the rest of the reserved range.
+                unsafe { libc::munmap(start, bytes) };
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for AlignedMap {
+    fn drop(&mut self) {
+        // SAFETY: the map, and what was reserved behind it up to a whole page, belong to this value.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
     }
 }
 
@@ -431,5 +511,31 @@ mod tests {
             assert!(tail.tail(len + 1).is_none());
         }
         assert_eq!(Region::from_words(vec![1], 99).len(), 16, "never past the words");
+    }
+
+    #[test]
+    fn a_large_map_is_aligned_holds_the_file_and_goes_without_a_trace() {
+        let shared = Path::new("/dev/shm");
+        let folder = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() }.unwrap();
+        let path = folder.path().join("large");
+        let words = |len: usize| (0..len.div_ceil(8) as u64).flat_map(u64::to_le_bytes).take(len).collect::<Vec<u8>>();
+        for len in
+            [HUGE_PAGE_BYTES - 1, HUGE_PAGE_BYTES, HUGE_PAGE_BYTES + 1, 3 * HUGE_PAGE_BYTES - 4096, (5 << 20) + 7]
+        {
+            std::fs::write(&path, words(len)).unwrap();
+            let maps = || std::fs::read_to_string("/proc/self/maps").unwrap();
+            let of_file = |maps: &str| maps.lines().filter(|line| line.contains(path.to_str().unwrap())).count();
+            let region = Region::map(&File::open(&path).unwrap(), len, false).unwrap();
+            assert!(len < HUGE_PAGE_BYTES || region.as_ptr().addr().is_multiple_of(HUGE_PAGE_BYTES));
+            assert_eq!(of_file(&maps()), 1);
+            assert_eq!(*region, *words(len));
+            region.gather_into_huge_pages();
+            assert_eq!(*region, *words(len), "gathered");
+            region.let_go(0, len / 2);
+            region.let_go(len / 2, len);
+            assert_eq!(*region, *words(len), "let go and read again");
+            drop(region);
+            assert_eq!(of_file(&maps()), 0);
+        }
     }
 }
