@@ -11,4 +11,5 @@ pub mod languages;
 pub mod model;
 pub mod numbered;
 pub mod processes;
+pub mod soak;
 pub mod strategy;

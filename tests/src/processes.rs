@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -15,9 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 use tempfile::TempDir;
 
 /// A process that works and reports. Dropping it kills it.
@@ -48,7 +49,7 @@ impl Worker {
     /// Where it does not start.
     pub fn start(name: impl Into<String>, mut command: Command) -> Self {
         let name = name.into();
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let child = die_with_us(command.stdin(Stdio::piped()).stdout(Stdio::piped())).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         locked(&RUNNING).insert(child.id());
         let stdout = child.stdout.take().expect("it was asked for");
@@ -118,6 +119,14 @@ impl Worker {
         assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{} had ended by itself: {status}", self.name);
     }
 
+    /// The same for one that may have ended otherwise: how it did.
+    #[must_use]
+    pub fn killed(mut self) -> ExitStatus {
+        // It may be gone already.
+        let _ = kill(self.pid(), Signal::SIGKILL);
+        self.wait()
+    }
+
     /// Stops all its threads, and returns when they stand.
     ///
     /// # Panics
@@ -146,7 +155,11 @@ impl Worker {
         memory
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// Where it has been waited for.
+    pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap_or_else(|error| panic!("{} cannot be sent {signal}: {error}", self.name));
     }
 
@@ -198,6 +211,8 @@ pub struct Memory {
     pub mappings: usize,
     /// What it has of its own in memory.
     pub anonymous_kib: u64,
+    /// What it has in memory at all, shared or not.
+    pub resident_kib: u64,
     /// How many files it has open.
     pub files: usize,
 }
@@ -215,6 +230,7 @@ impl Memory {
             generations: maps.lines().filter_map(mapped_generation).collect(),
             mappings: maps.lines().count(),
             anonymous_kib: kib(&status, "RssAnon:").unwrap_or_default(),
+            resident_kib: kib(&status, "VmRSS:").unwrap_or_default(),
             files: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count),
         }
     }
@@ -231,6 +247,19 @@ fn mapped_generation(line: &str) -> Option<u64> {
 pub fn kib(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// Has a program killed when the thread that starts it ends, however that comes about: also where nobody could tidy up any
+/// more.
+pub fn die_with_us(command: &mut Command) -> &mut Command {
+    let parent = std::process::id();
+    let follow = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        // Nobody tells of a parent that died before.
+        if getppid().as_raw().cast_unsigned() == parent { Ok(()) } else { Err(std::io::ErrorKind::NotFound.into()) }
+    };
+    // SAFETY: it makes two system calls, which a child of a fork may, and touches no memory of others.
+    unsafe { command.pre_exec(follow) }
 }
 
 /// Ends a test that hangs, and all its workers.

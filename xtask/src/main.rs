@@ -13,6 +13,7 @@ mod languages;
 mod peers;
 mod process;
 mod readme;
+mod soak;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,8 @@ enum Command {
     Instructions(instructions::Arguments),
     /// Kills, stops and forks others' readers and writers as well as ours, and looks whether docs/comparison.md says what happens.
     Compare,
+    /// Lets readers in four languages follow flagsd for long while everything is killed, and checks every answer.
+    Soak(soak::Arguments),
     /// Compiles and runs the programs in the README.
     Readme,
     /// Says which of the programs that building and testing need are here.
@@ -69,6 +72,7 @@ fn main() -> anyhow::Result<()> {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
         Command::Compare => peers::bad_days(),
+        Command::Soak(arguments) => soak::run(&arguments),
         Command::Readme => readme::run(),
         Command::Doctor => doctor::run(),
         Command::Gen { what: Generated::Header, check } => gen_header::run(check),

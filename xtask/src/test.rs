@@ -107,6 +107,12 @@ const STEPS: &[Step] = &[
     Step { name: "readme", about: "the programs in the README", run: Run::Xtask(&["readme"]), is_test: false },
     Step { name: "demo", about: "cargo xtask demo, which checks itself", run: Run::Xtask(&["demo"]), is_test: true },
     Step {
+        name: "soak",
+        about: "half a minute of updates and kills, every answer checked",
+        run: Run::Xtask(&["soak", "--seconds", "25"]),
+        is_test: true,
+    },
+    Step {
         name: "bench",
         about: "the benchmarks answer right (nothing is timed)",
         run: Run::Xtask(&["bench", "--check"]),
