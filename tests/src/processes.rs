@@ -348,6 +348,13 @@ mod tests {
     }
 
     #[test]
+    fn a_program_dies_with_the_thread_that_started_it() {
+        let start = || die_with_us(Command::new("sleep").arg("1000")).spawn().expect("sleep starts");
+        let mut orphan = thread::spawn(start).join().expect("the thread ends");
+        assert_eq!(orphan.wait().expect("it can be waited for").signal(), Some(Signal::SIGKILL as i32));
+    }
+
+    #[test]
     fn a_worker_is_stopped_looked_at_and_killed() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo progress 1 2 3; exec cat"]);

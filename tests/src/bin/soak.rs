@@ -271,7 +271,7 @@ impl Soak {
                 if self.random.one_in(3) {
                     fs::remove_file(&file)?;
                 } else {
-                    let text = fs::read_to_string(&file)?;
+                    let text = fs::read(&file)?;
                     replace(&file, &text[..text.len() / 2])?;
                 }
                 thread::sleep(Duration::from_millis(self.random.below(30)));
@@ -302,7 +302,7 @@ impl Soak {
             self.written_from += 1;
         }
         self.counts.updates += 1;
-        replace(&self.folder.path("flags.json"), &definition)
+        replace(&self.folder.path("flags.json"), definition.as_bytes())
     }
 
     /// Whether the last round is what a client reads.
@@ -602,7 +602,7 @@ impl Drop for Soak {
 }
 
 /// Replaces a file as editors and deployments do: written beside it, then renamed.
-fn replace(file: &Path, text: &str) -> Result<()> {
+fn replace(file: &Path, text: &[u8]) -> Result<()> {
     let next = file.with_extension("next");
     fs::write(&next, text)?;
     fs::rename(&next, file).with_context(|| format!("cannot replace {}", file.display()))
