@@ -55,7 +55,8 @@ pub(crate) unsafe fn array<'a, T>(first: *const T, count: usize) -> Option<&'a [
 /// Why a struct that begins with its own size cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SizeError {
-    /// `struct_size` is smaller than any released version of the struct, or larger than is believable.
+    /// `struct_size` is smaller than any released version of the struct, larger than is believable, or no size that a struct
+    /// can have: it would cut a field in two.
     Impossible,
     /// A later version of the struct, and a field that this library does not know is in use.
     UnknownField,
@@ -70,7 +71,7 @@ pub(crate) enum SizeError {
 pub(crate) unsafe fn versioned<T>(from: *const T, smallest: usize) -> Result<T, SizeError> {
     // SAFETY: the caller vouches for at least the `size_t` at the beginning.
     let struct_size = unsafe { from.cast::<usize>().read() };
-    if !(smallest..=STRUCT_SIZE_MAX).contains(&struct_size) {
+    if !(smallest..=STRUCT_SIZE_MAX).contains(&struct_size) || !struct_size.is_multiple_of(align_of::<T>()) {
         return Err(SizeError::Impossible);
     }
     if struct_size > size_of::<T>() {
@@ -152,7 +153,7 @@ mod tests {
             let read = unsafe { versioned::<Two>((&raw const newer).cast(), 16) };
             assert_eq!(read.map(|_| ()), expected);
         }
-        for struct_size in [0, 15, STRUCT_SIZE_MAX + 1, usize::MAX] {
+        for struct_size in [0, 15, 17, 23, STRUCT_SIZE_MAX + 1, usize::MAX] {
             let wrong = Two { struct_size, first: 1, second: 2 };
             // SAFETY: the size is refused before anything beyond it is read.
             assert_eq!(unsafe { versioned::<Two>(&wrong, 16) }, Err(SizeError::Impossible));
