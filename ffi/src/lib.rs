@@ -13,6 +13,8 @@
 // noise there. In short it is: every pointer is NULL or valid for what the comment says, for as long as it says.
 #![expect(clippy::missing_safety_doc, reason = "the comments are the C header's, and state the contract in C terms")]
 
+#[cfg(any(test, fuzzing))]
+pub mod calls;
 pub mod client;
 pub mod client_status;
 pub mod context;

@@ -148,3 +148,12 @@ pub fn same_json(a: &Json, b: &Json) -> bool {
         (a, b) => a == b,
     }
 }
+
+/// Whether two answers are the same, JSON in them by value.
+#[must_use]
+pub fn same_answer(a: &Answer, b: &Answer) -> bool {
+    let (Answer { value, metadata, .. }, Answer { value: other, metadata: other_metadata, .. }) = (a, b);
+    (a.reason, &a.variant, a.error_code) == (b.reason, &b.variant, b.error_code)
+        && same_json(value, other)
+        && same_json(&Json::Object(metadata.clone()), &Json::Object(other_metadata.clone()))
+}

@@ -6,6 +6,7 @@
 pub mod compiled;
 pub mod conformance;
 pub mod engine;
+pub mod fuzz;
 pub mod golden;
 pub mod languages;
 pub mod model;

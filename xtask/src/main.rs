@@ -6,6 +6,7 @@ mod count;
 mod daemon;
 mod demo;
 mod doctor;
+mod fuzz;
 mod gen_header;
 mod install;
 mod instructions;
@@ -40,6 +41,8 @@ enum Command {
     Compare,
     /// Lets readers in four languages follow flagsd for long while everything is killed, and checks every answer.
     Soak(soak::Arguments),
+    /// Looks for inputs that make something go wrong: definitions, stores, calls of the C interface.
+    Fuzz(fuzz::Arguments),
     /// Compiles and runs the programs in the README.
     Readme,
     /// Says which of the programs that building and testing need are here.
@@ -73,6 +76,7 @@ fn main() -> anyhow::Result<()> {
         Command::Instructions(arguments) => instructions::run(&arguments),
         Command::Compare => peers::bad_days(),
         Command::Soak(arguments) => soak::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Readme => readme::run(),
         Command::Doctor => doctor::run(),
         Command::Gen { what: Generated::Header, check } => gen_header::run(check),

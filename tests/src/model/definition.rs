@@ -47,6 +47,9 @@ impl Model {
     /// Text that is not JSON, or has no `flags`.
     pub fn from_json(text: &str) -> anyhow::Result<Self> {
         let document: Json = serde_json::from_str(text)?;
+        for member in ["metadata", "$evaluators"] {
+            anyhow::ensure!(matches!(document[member], Json::Null | Json::Object(_)), "{member} is no object");
+        }
         let evaluators = document["$evaluators"].as_object().cloned().unwrap_or_default();
         let flags: Vec<(String, &Json)> = match &document["flags"] {
             Json::Object(flags) => flags.iter().map(|(key, flag)| (key.clone(), flag)).collect(),
@@ -201,6 +204,9 @@ impl Flag {
             Json::Object(members) if members.is_empty() => None,
             rule => Some(rule),
         };
+        if !matches!(flag["metadata"], Json::Null | Json::Object(_)) {
+            return Err("metadata is no object".to_owned());
+        }
         let metadata = without_nulls(&flag["metadata"]);
         metadata.values().try_for_each(rule::check_numbers)?;
         if metadata.values().any(|value| value.is_array() || value.is_object()) {
