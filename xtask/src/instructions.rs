@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::languages::Build;
 use crate::{doctor, process};
@@ -52,7 +52,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("accepted: {}", path.display());
         return Ok(());
     }
-    conclude(&findings)
+    let (closing, outcome) = conclude(&findings);
+    println!("{closing}");
+    outcome
 }
 
 /// What tells of a run: the counts, and the tools that they depend on.
@@ -148,7 +150,8 @@ impl fmt::Display for Finding<'_> {
     }
 }
 
-fn conclude(findings: &[Finding<'_>]) -> Result<()> {
+/// The closing lines, and whether all is well. Not printed here: what a test prints of them would be counted as its runner's.
+fn conclude(findings: &[Finding<'_>]) -> (String, Result<()>) {
     let mut reasons: Vec<&str> = Vec::new();
     let mut failed = 0;
     for finding in findings {
@@ -161,17 +164,17 @@ fn conclude(findings: &[Finding<'_>]) -> Result<()> {
     let skipped = reasons.len();
     reasons.sort_unstable();
     reasons.dedup();
-    for reason in reasons {
-        println!("skipped: counts are not judged: {reason}");
-    }
-    println!("{} passed, {failed} failed, {skipped} skipped", findings.len() - failed - skipped);
-    if failed > 0 {
-        bail!(
+    let mut closing: String =
+        reasons.iter().map(|reason| format!("skipped: counts are not judged: {reason}\n")).collect();
+    closing += &format!("{} passed, {failed} failed, {skipped} skipped", findings.len() - failed - skipped);
+    let outcome = match failed {
+        0 => Ok(()),
+        _ => Err(anyhow!(
             "{failed} counts changed by more than {} %; if that is meant: cargo xtask instructions --accept, in a commit of its own",
             TOLERANCE * 100.0
-        );
-    }
-    Ok(())
+        )),
+    };
+    (closing, outcome)
 }
 
 /// The versions of what the counts depend on.
@@ -289,7 +292,7 @@ mod tests {
             let findings = compare(accepted, now);
             assert_eq!(findings[0].verdict, Verdict::Same);
             assert_eq!(findings[1].verdict, Verdict::Changed);
-            assert!(conclude(&findings).is_err());
+            assert!(conclude(&findings).1.is_err());
         }
     }
 
@@ -301,7 +304,7 @@ mod tests {
         for finding in &findings {
             assert_eq!(finding.verdict, Verdict::NotJudged("rustc is 2, not 1".to_owned()));
         }
-        assert!(conclude(&findings).is_ok());
+        assert!(conclude(&findings).1.is_ok());
         // The C compiler concerns the paths in C alone.
         new.tools.extend([("rustc".to_owned(), "1".to_owned()), ("cc".to_owned(), "13".to_owned())]);
         let findings = compare(&old, &new);
