@@ -8,6 +8,7 @@
 //!               list-<content>   id lists that kept segments refer to
 //!               uses-<N>         which ones generation N refers to, where it does
 //!               source-<hash>    last good text of one file of a source, as JSON
+//!               unsettled        there while texts newer than these may be published
 //! ```
 //!
 //! Each file is written under another name, flushed, and renamed, so that it is there whole or not at all. A file that is
@@ -220,6 +221,19 @@ impl Keep {
     pub(crate) fn save_text(&self, source: &SourceSpec, path: &Path, text: &str) -> io::Result<()> {
         let saved = SavedText { source: source.to_string(), path: path.to_owned(), text: text.to_owned() };
         self.write(&text_name(source, path), &serde_json::to_vec(&saved)?)
+    }
+
+    /// Remembers, before something is published, that the texts are not yet what it is made of; `false` once they are. Whether
+    /// that can be written is no matter: it tells apart what happens within milliseconds.
+    pub(crate) fn set_unsettled(&self, unsettled: bool) {
+        let path = self.dir.join("unsettled");
+        // Not flushed: it is for who is killed, not for who loses power, and with that what was published.
+        let _ = if unsettled { File::create(path).map(drop) } else { fs::remove_file(path) };
+    }
+
+    /// Whether a flagsd ended after it published and before it had remembered the texts.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.dir.join("unsettled").exists()
     }
 
     /// The texts last remembered of a source, in the order of their paths.

@@ -194,6 +194,11 @@ impl Pipeline {
         keep.texts(source).into_iter().filter_map(parse).collect()
     }
 
+    /// Whether what is published may be newer than what [`saved`](Self::saved) gives.
+    pub(crate) fn saved_are_old(&self) -> bool {
+        self.served.is_some() && self.keep.as_ref().is_some_and(Keep::is_unsettled)
+    }
+
     /// The files that `documents` have id lists in, and the directories such files are sought in.
     pub(crate) fn list_files<'d>(&self, documents: impl Iterator<Item = &'d Arc<Document>>) -> BTreeSet<PathBuf> {
         let mut files = BTreeSet::new();
@@ -433,6 +438,9 @@ impl Pipeline {
         }
         drop(snapshot);
         self.confirmed_ns = now_ns();
+        if let Some(keep) = &self.keep {
+            keep.set_unsettled(true);
+        }
         self.publish(&payload, served).map_err(Stopped::NotPublished)?;
         self.unserved = Some(BTreeSet::new());
         self.settle(inputs);
@@ -576,6 +584,9 @@ impl Pipeline {
             }
             keep.forget_other_texts(inputs.iter().map(|input| (&input.source, input.path.as_path())));
             self.saved = now;
+            if saved.is_ok() {
+                keep.set_unsettled(false);
+            }
             self.note_keep(saved);
         }
         self.applied = Some(inputs);

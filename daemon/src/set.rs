@@ -34,6 +34,8 @@ pub(crate) struct Set {
     lists: BTreeMap<PathBuf, Option<(Stamp, bool)>>,
     pipeline: Pipeline,
     looked: bool,
+    /// For sources that cannot be read: what is remembered of them may be older than what is published.
+    waits: bool,
     look_again: Option<Instant>,
     commands: mpsc::Receiver<Request>,
     status: SharedStatus,
@@ -61,6 +63,7 @@ impl Set {
             lists: BTreeMap::new(),
             pipeline,
             looked: false,
+            waits: false,
             look_again: None,
             commands,
             status: status.clone(),
@@ -159,11 +162,20 @@ impl Set {
             for source in &mut self.sources {
                 let saved = self.pipeline.saved(source.spec());
                 if source.fall_back_on(saved) {
-                    tracing::warn!(set = self.pipeline.name(), source = %source.spec(), "goes on with what was read from it last");
+                    self.waits = self.pipeline.saved_are_old();
+                    let does = if self.waits {
+                        "what is published stays until it can be read"
+                    } else {
+                        "goes on with what was read from it last"
+                    };
+                    tracing::warn!(set = self.pipeline.name(), source = %source.spec(), "{does}");
                 }
             }
         }
-        if news {
+        if self.waits && self.sources.iter().all(Source::is_healthy) {
+            (self.waits, news) = (false, true);
+        }
+        if news && !self.waits {
             let input = |source: &Source<Document>| {
                 let spec = source.spec().clone();
                 source

@@ -100,6 +100,41 @@ fn a_host_that_boots_with_everything_gone_serves_what_it_knew() {
     assert_eq!(read(&client, "b"), 2);
 }
 
+/// Killed between publishing and remembering the text, with a source that cannot be read when it comes back.
+#[test]
+fn nothing_goes_back_to_a_text_older_than_what_is_published() {
+    let host = Host::with_file("flags.json", &number(1));
+    let daemon = host.start();
+    let state = host.path("state/default");
+    let names = fs::read_dir(&state).expect("is there").map(|entry| entry.expect("an entry").path());
+    let text = names.into_iter().find(|path| path.to_string_lossy().contains("/source-")).expect("a text");
+    let old = fs::read(&text).expect("can be read");
+    host.write("flags.json", &number(2));
+    daemon.wait_for("the text", || fs::read(&text).is_ok_and(|now| now != old) && !state.join("unsettled").exists());
+    daemon.kill();
+    fs::write(&text, old).expect("written");
+    fs::write(state.join("unsettled"), "").expect("written");
+    for broken in [Some("{"), None] {
+        match broken {
+            Some(text) => host.write("flags.json", text),
+            None => fs::remove_file(host.path("flags.json")).expect("removed"),
+        }
+        let daemon = host.start();
+        daemon.wait_for_status("a look at the source", |status| status["ready"] == true);
+        assert_eq!(
+            (read(&host.client(), "n"), daemon.status()["generation"].as_u64()),
+            (2, Some(2)),
+            "{}",
+            daemon.log()
+        );
+        daemon.kill();
+    }
+    let daemon = host.start();
+    host.write("flags.json", &number(3));
+    daemon.wait_for("the change", || read(&host.client(), "n") == 3);
+    daemon.wait_for("the text", || !state.join("unsettled").exists());
+}
+
 #[test]
 fn a_damaged_generation_is_passed_over() {
     let host = Host::with_file("flags.json", &number(1));
