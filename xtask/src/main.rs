@@ -14,6 +14,7 @@ mod languages;
 mod peers;
 mod process;
 mod readme;
+mod sanitize;
 mod soak;
 mod test;
 
@@ -43,6 +44,8 @@ enum Command {
     Soak(soak::Arguments),
     /// Looks for inputs that make something go wrong: definitions, stores, calls of the C interface.
     Fuzz(fuzz::Arguments),
+    /// Runs tests under sanitizers and valgrind.
+    Sanitize(sanitize::Arguments),
     /// Compiles and runs the programs in the README.
     Readme,
     /// Says which of the programs that building and testing need are here.
@@ -77,6 +80,7 @@ fn main() -> anyhow::Result<()> {
         Command::Compare => peers::bad_days(),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Sanitize(arguments) => sanitize::run(&arguments),
         Command::Readme => readme::run(),
         Command::Doctor => doctor::run(),
         Command::Gen { what: Generated::Header, check } => gen_header::run(check),
