@@ -1,0 +1,254 @@
+//! Snapshots and changes of an environment.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::key::SecretKey;
+use crate::sealed::{self, SyncError, Trust};
+
+const SNAPSHOT: &str = "snapshot";
+const CHANGE: &str = "change";
+
+/// Definitions by name, each as it is written.
+type Definitions = BTreeMap<String, Box<RawValue>>;
+
+/// Which state of which environment a text is of or leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// `project/environment`.
+    pub environment: String,
+    /// Counts how often the environment was restored from a backup, from 1: revisions only grow within an epoch.
+    pub epoch: u64,
+    /// Counts the environment's changes.
+    pub revision: u64,
+    /// When it was made, milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+impl Stamp {
+    /// What orders the states of one environment.
+    #[must_use]
+    pub fn position(&self) -> (u64, u64) {
+        (self.epoch, self.revision)
+    }
+}
+
+/// All flags of an environment: a flagd definition with two further members, `$sync` and `$signature`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Which state this is.
+    #[serde(rename = "$sync")]
+    pub stamp: Stamp,
+    /// Flag definitions by key, as flagd has them.
+    pub flags: Definitions,
+    /// Rules that flags share, by name.
+    #[serde(rename = "$evaluators", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub evaluators: Definitions,
+}
+
+/// What leads from one state of an environment to the next: one transaction of the control plane.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// The state it leads to.
+    #[serde(rename = "$sync")]
+    pub stamp: Stamp,
+    /// The revision that it follows on, of the same epoch.
+    pub after: u64,
+    /// Somebody has confirmed that many flags go at once: the blast-radius check on hosts does not hold it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deliberate: bool,
+    /// Flags that are new or others now.
+    pub flags: Definitions,
+    /// Keys of flags that are no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// All shared rules, where one of them changed.
+    #[serde(rename = "$evaluators", default, skip_serializing_if = "Option::is_none")]
+    pub evaluators: Option<Definitions>,
+}
+
+/// A change does not follow on a state: something in between is missing, or it is an old one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Epoch and revision of the state.
+    pub at: (u64, u64),
+    /// Epoch and revision that the change follows on.
+    pub after: (u64, u64),
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ((epoch, revision), (after_epoch, after)) = (self.at, self.after);
+        write!(f, "the change follows on revision {after_epoch}.{after}, and this is {epoch}.{revision}")
+    }
+}
+
+impl std::error::Error for Gap {}
+
+impl Snapshot {
+    /// Its text, signed: one line of JSON.
+    #[must_use]
+    pub fn seal(&self, key: &SecretKey) -> String {
+        sealed::seal(SNAPSHOT, self, key)
+    }
+
+    /// A snapshot from its text.
+    ///
+    /// # Errors
+    /// [`SyncError`], and nothing of the text is to be used then.
+    pub fn open(text: &str, environment: &str, trust: &Trust) -> Result<Self, SyncError> {
+        let snapshot: Self = sealed::open(SNAPSHOT, text, trust)?;
+        of(environment, &snapshot.stamp)?;
+        Ok(snapshot)
+    }
+
+    /// Makes it the state that `change` leads to.
+    ///
+    /// # Errors
+    /// [`Gap`] where the change is not of this state; nothing is changed then.
+    pub fn apply(&mut self, change: Change) -> Result<(), Gap> {
+        let after = (change.stamp.epoch, change.after);
+        if self.stamp.position() != after || self.stamp.environment != change.stamp.environment {
+            return Err(Gap { at: self.stamp.position(), after });
+        }
+        for key in &change.removed {
+            self.flags.remove(key);
+        }
+        self.flags.extend(change.flags);
+        if let Some(evaluators) = change.evaluators {
+            self.evaluators = evaluators;
+        }
+        self.stamp = change.stamp;
+        Ok(())
+    }
+
+    /// The flagd definition alone: JSON, keys sorted.
+    #[must_use]
+    pub fn definition(&self) -> String {
+        #[derive(Serialize)]
+        struct Definition<'s> {
+            flags: &'s Definitions,
+            #[serde(rename = "$evaluators", skip_serializing_if = "BTreeMap::is_empty")]
+            evaluators: &'s Definitions,
+        }
+        let definition = Definition { flags: &self.flags, evaluators: &self.evaluators };
+        #[expect(clippy::expect_used, reason = "maps of texts to JSON have a JSON text")]
+        serde_json::to_string(&definition).expect("plain data")
+    }
+}
+
+impl Change {
+    /// Its text, signed: one line of JSON.
+    #[must_use]
+    pub fn seal(&self, key: &SecretKey) -> String {
+        sealed::seal(CHANGE, self, key)
+    }
+
+    /// A change from its text.
+    ///
+    /// # Errors
+    /// [`SyncError`], and nothing of the text is to be used then.
+    pub fn open(text: &str, environment: &str, trust: &Trust) -> Result<Self, SyncError> {
+        let change: Self = sealed::open(CHANGE, text, trust)?;
+        of(environment, &change.stamp)?;
+        Ok(change)
+    }
+}
+
+fn of(environment: &str, stamp: &Stamp) -> Result<(), SyncError> {
+    if stamp.environment == environment {
+        return Ok(());
+    }
+    Err(SyncError::OtherEnvironment { found: stamp.environment.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENVIRONMENT: &str = "shop/production";
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).expect("JSON")
+    }
+
+    fn stamp(revision: u64) -> Stamp {
+        Stamp { environment: ENVIRONMENT.to_owned(), epoch: 1, revision, time_ms: 1_700_000_000_000 }
+    }
+
+    fn snapshot() -> Snapshot {
+        // Both a flag that looks like a seal and one that is not ASCII.
+        let flags = [("a", r#"{"state":"ENABLED","variants":{"on":true}}"#), ("é", r#"{"x":",\"$signature\":\""}"#)];
+        let flags = flags.map(|(key, text)| (key.to_owned(), raw(text))).into();
+        Snapshot { stamp: stamp(7), flags, evaluators: BTreeMap::new() }
+    }
+
+    fn change(revision: u64) -> Change {
+        let flags = BTreeMap::from([("b".to_owned(), raw("{}"))]);
+        let removed = vec!["a".to_owned()];
+        Change { stamp: stamp(revision), after: revision - 1, deliberate: false, flags, removed, evaluators: None }
+    }
+
+    fn keys() -> (SecretKey, Trust) {
+        let secret = SecretKey::from_seed(&[1; 32]);
+        let trust = Trust::Key(secret.public());
+        (secret, trust)
+    }
+
+    #[test]
+    fn a_sealed_text_says_what_went_in() {
+        let (secret, trust) = keys();
+        let text = snapshot().seal(&secret);
+        let opened = Snapshot::open(&text, ENVIRONMENT, &trust).expect("ours");
+        assert_eq!(opened.definition(), snapshot().definition());
+        assert_eq!(opened.stamp, snapshot().stamp);
+        let text = change(8).seal(&secret);
+        let opened = Change::open(&text, ENVIRONMENT, &trust).expect("ours");
+        assert_eq!((opened.after, opened.removed), (7, vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn any_other_byte_and_any_cut_is_refused() {
+        let (secret, trust) = keys();
+        let text = snapshot().seal(&secret);
+        for at in 0..text.len() {
+            if let Some(cut) = text.get(..at) {
+                assert!(Snapshot::open(cut, ENVIRONMENT, &trust).is_err(), "cut at {at}");
+            }
+            let mut other = text.clone().into_bytes();
+            other[at] ^= 1;
+            if let Ok(other) = String::from_utf8(other) {
+                assert!(Snapshot::open(&other, ENVIRONMENT, &trust).is_err(), "byte {at}");
+            }
+        }
+        assert!(Snapshot::open(&format!("{text}\n"), ENVIRONMENT, &trust).is_err());
+    }
+
+    #[test]
+    fn another_key_kind_or_environment_is_refused() {
+        let (secret, trust) = keys();
+        let other = Trust::Key(SecretKey::from_seed(&[2; 32]).public());
+        let text = snapshot().seal(&secret);
+        assert!(matches!(Snapshot::open(&text, ENVIRONMENT, &other), Err(SyncError::BadSignature)));
+        assert!(matches!(Change::open(&text, ENVIRONMENT, &trust), Err(SyncError::BadSignature)));
+        assert!(matches!(Snapshot::open(&text, "shop/test", &trust), Err(SyncError::OtherEnvironment { .. })));
+        assert!(Snapshot::open(&text, ENVIRONMENT, &Trust::Transport).is_ok());
+        assert!(matches!(Snapshot::open("{}", ENVIRONMENT, &Trust::Transport), Err(SyncError::Unsigned)));
+    }
+
+    #[test]
+    fn changes_apply_in_order_only() {
+        let mut state = snapshot();
+        assert_eq!(state.apply(change(9)), Err(Gap { at: (1, 7), after: (1, 8) }));
+        state.apply(change(8)).expect("the next one");
+        assert_eq!(state.flags.keys().collect::<Vec<_>>(), ["b", "é"]);
+        assert_eq!(state.stamp.revision, 8);
+        assert!(state.apply(change(8)).is_err(), "not twice");
+        let mut restored = change(9);
+        restored.stamp.epoch = 2;
+        assert!(state.apply(restored).is_err(), "not across epochs");
+    }
+}
