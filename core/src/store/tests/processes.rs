@@ -204,26 +204,40 @@ fn a_read_only_directory_is_an_error_for_the_publisher_alone() {
     });
 }
 
+/// Mounts a file system of `kilobytes` over `path`, for this process alone; false, and a word why, where that is not allowed.
+fn mount_small(path: &Path, kilobytes: usize) -> bool {
+    // SAFETY: changes the mount namespace of this child process only.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        skip("a mount namespace of its own is not allowed here");
+        return false;
+    }
+    let mount = |source: Option<&str>, target: &Path, kind: &str, flags: libc::c_ulong, data: &str| {
+        let text = |text: &str| std::ffi::CString::new(text).unwrap();
+        let (source, target) = (source.map(text), text(target.to_str().unwrap()));
+        let (kind, data) = (text(kind), text(data));
+        let source = source.as_ref().map_or(std::ptr::null(), |source| source.as_ptr());
+        // SAFETY: all strings live until the call returns.
+        unsafe { libc::mount(source, target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) == 0 }
+    };
+    let mounted = mount(None, Path::new("/"), "none", libc::MS_REC | libc::MS_PRIVATE, "")
+        && mount(Some("tmpfs"), path, "tmpfs", 0, &format!("size={kilobytes}k,mode=755"));
+    if !mounted {
+        skip("mounting a tmpfs is not allowed here");
+    }
+    mounted
+}
+
+fn names(publisher: &Publisher) -> BTreeSet<String> {
+    let names = fs::read_dir(publisher.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
 #[test]
 fn a_full_file_system_leaves_the_last_good_generation() {
     in_a_child("a_full_file_system_leaves_the_last_good_generation", || {
         let directory = tempfile::tempdir().unwrap();
-        // SAFETY: changes the mount namespace of this child process only.
-        if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
-            return skip("a mount namespace of its own is not allowed here");
-        }
-        let mount = |source: Option<&str>, target: &Path, kind: &str, flags: libc::c_ulong, data: &str| {
-            let text = |text: &str| std::ffi::CString::new(text).unwrap();
-            let (source, target) = (source.map(text), text(target.to_str().unwrap()));
-            let (kind, data) = (text(kind), text(data));
-            let source = source.as_ref().map_or(std::ptr::null(), |source| source.as_ptr());
-            // SAFETY: all strings live until the call returns.
-            unsafe { libc::mount(source, target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) == 0 }
-        };
-        if !mount(None, Path::new("/"), "none", libc::MS_REC | libc::MS_PRIVATE, "")
-            || !mount(Some("tmpfs"), directory.path(), "tmpfs", 0, "size=256k,mode=755")
-        {
-            return skip("mounting a tmpfs is not allowed here");
+        if !mount_small(directory.path(), 256) {
+            return;
         }
         let mut publisher = publisher(directory.path());
         publish(&mut publisher, 1);
@@ -236,10 +250,72 @@ fn a_full_file_system_leaves_the_last_good_generation() {
                 .expect_err("a list that is too big");
             assert_eq!((value(&reader), reader.status().last_error), (Some(1), None));
         }
-        let names: Vec<_> = fs::read_dir(publisher.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names.len(), 3, "control, lock and the segment: {names:?}");
+        assert_eq!(names(&publisher).len(), 3, "control, lock and the segment: {:?}", names(&publisher));
         publish(&mut publisher, 2);
         assert_eq!(value(&reader), Some(2));
+    });
+}
+
+#[test]
+fn a_full_file_system_costs_the_spare_and_nothing_else() {
+    in_a_child("a_full_file_system_costs_the_spare_and_nothing_else", || {
+        /// A payload that is worth a spare; the file system has room for three of them and a half.
+        const KILOBYTES: usize = 512;
+        let directory = tempfile::tempdir().unwrap();
+        if !mount_small(directory.path(), KILOBYTES * 7 / 2) {
+            return;
+        }
+        let mut publisher = publisher(directory.path());
+        let try_to_publish = |publisher: &mut Publisher, value: u64, kilobytes: usize| {
+            publisher.publish(&Words::bytes(value, kilobytes << 7), &PublishMeta::default()).map_err(|e| e.io_kind())
+        };
+        let is = |names: BTreeSet<String>, segments: &[&str]| {
+            let expected = segments.iter().chain(&["control", "lock", "filler"]).map(|name| (*name).to_owned());
+            assert_eq!(names, expected.collect());
+        };
+        let full = Err(Some(std::io::ErrorKind::StorageFull));
+        let filler = directory.path().join("v1/filler");
+        let fill = |kilobytes| fs::write(&filler, vec![1; kilobytes << 10]).unwrap();
+        fill(0);
+        assert_eq!(try_to_publish(&mut publisher, 1, KILOBYTES), Ok(Generation(1)));
+        let reader = open(directory.path()).unwrap();
+        // A large segment is looked through a part at each check.
+        let follows = |now| eventually("the new generation", || value(&reader) == Some(now));
+
+        // No room for the spare: as if it had not been asked for.
+        fill(KILOBYTES * 9 / 4);
+        publisher.prepare();
+        is(names(&publisher), &["segment-1"]);
+        assert_eq!(try_to_publish(&mut publisher, 2, KILOBYTES), full);
+        is(names(&publisher), &["segment-1"]);
+        fill(0);
+        assert_eq!(try_to_publish(&mut publisher, 2, KILOBYTES), Ok(Generation(2)));
+        follows(2);
+
+        // A spare has the room that its segment takes, however full the file system is.
+        publisher.prepare();
+        is(names(&publisher), &["segment-1", "segment-2", ".spare.tmp"]);
+        fill(KILOBYTES * 3 / 8);
+        assert_eq!(try_to_publish(&mut publisher, 3, KILOBYTES), Ok(Generation(3)));
+        follows(3);
+
+        // The spare is too small for the next segment, and there is no room for more, with it or without.
+        publisher.prepare();
+        is(names(&publisher), &["segment-2", "segment-3", ".spare.tmp"]);
+        for _ in 0..2 {
+            assert_eq!(try_to_publish(&mut publisher, 4, KILOBYTES * 2), full);
+            is(names(&publisher), &["segment-2", "segment-3"]);
+            assert_eq!((value(&reader), reader.status().last_error), (Some(3), None));
+        }
+
+        // The spare gives up its room where the next segment needs another file.
+        publisher.prepare();
+        let half = Words::bytes(4, KILOBYTES << 6);
+        publisher.publish_parts(&[&half, &half], &PublishMeta::default()).unwrap();
+        is(names(&publisher), &["segment-3", "segment-4"]);
+        follows(4);
+        drop(publisher);
+        assert!(!directory.path().join("v1/.spare.tmp").exists());
     });
 }
 
