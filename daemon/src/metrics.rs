@@ -15,6 +15,7 @@ pub(crate) struct Counters {
     /// Changes held for their blast radius.
     pub(crate) held: u64,
     pub(crate) publish_failures: u64,
+    pub(crate) keep_failures: u64,
     pub(crate) compile: Histogram,
     pub(crate) publish: Histogram,
 }
@@ -75,6 +76,9 @@ pub(crate) fn render(status: &Status) -> String {
         per_set!("flagsd_held_total", "counter", "Changes held for what they remove.", |set| set.counters.held as f64);
         per_set!("flagsd_publish_failures_total", "counter", "Failed writes to the store.", |set| {
             set.counters.publish_failures as f64
+        });
+        per_set!("flagsd_keep_failures_total", "counter", "Failed writes to the state directory.", |set| {
+            set.counters.keep_failures as f64
         });
     }
     per_set!(

@@ -84,10 +84,22 @@ pub(crate) struct Pipeline {
     held: Option<HeldChange>,
     publish_error: Option<Trouble>,
     keep_error: Option<Trouble>,
+    /// What the state directory lacks of what it should hold, and why.
+    unkept: BTreeMap<Part, String>,
     changes_waiting: bool,
     retry: Option<Retry>,
+    /// When what is unkept is tried again.
+    keep_retry: Option<Backoff>,
     state: SetState,
     counters: Counters,
+}
+
+/// What the state directory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Operator,
+    Generation,
+    Texts,
 }
 
 /// What readers see.
@@ -99,9 +111,23 @@ struct Served {
 
 #[derive(Clone, Copy, Debug)]
 struct Retry {
+    backoff: Backoff,
+    deliberate: bool,
+}
+
+/// When something that failed is tried again.
+#[derive(Clone, Copy, Debug)]
+struct Backoff {
     at: Instant,
     wait: Duration,
-    deliberate: bool,
+}
+
+impl Backoff {
+    /// Twice as long as after the failure before it.
+    fn after(before: Option<Backoff>) -> Self {
+        let wait = before.map_or(RETRY.0, |before| (before.wait * 2).min(RETRY.1));
+        Self { at: Instant::now() + wait, wait }
+    }
 }
 
 /// Why documents did not become a generation.
@@ -154,8 +180,10 @@ impl Pipeline {
             held: None,
             publish_error: None,
             keep_error,
+            unkept: BTreeMap::new(),
             changes_waiting: false,
             retry: None,
+            keep_retry: None,
             state: SetState::Stale,
             counters: Counters::default(),
         };
@@ -222,15 +250,20 @@ impl Pipeline {
 
     /// When [`retry`](Self::retry) is due.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.retry.map(|retry| retry.at)
+        let tries = self.retry.map(|retry| retry.backoff).into_iter().chain(self.keep_retry);
+        tries.map(|backoff| backoff.at).min()
     }
 
     /// Tries again what failed, if that is due.
     pub(crate) fn retry(&mut self) {
+        let now = Instant::now();
         if let Some(retry) = self.retry
-            && retry.at <= Instant::now()
+            && retry.backoff.at <= now
         {
             self.advance(retry.deliberate);
+        }
+        if self.keep_retry.is_some_and(|backoff| backoff.at <= now) {
+            self.keep_again();
         }
     }
 
@@ -239,6 +272,7 @@ impl Pipeline {
         if let Some(retry) = self.retry {
             self.advance(retry.deliberate);
         }
+        self.keep_again();
     }
 
     /// A sign of life for readers, who also learn how current this is; `sources_healthy` says whether every source could
@@ -384,11 +418,12 @@ impl Pipeline {
             }
             Err(Stopped::NotPublished(reason)) => {
                 self.counters.publish_failures += 1;
-                let wait = self.retry.map_or(RETRY.0, |retry| (retry.wait * 2).min(RETRY.1));
+                let backoff = Backoff::after(self.retry.map(|retry| retry.backoff));
+                let wait = backoff.wait;
                 tracing::error!(set, "cannot publish: {reason}; what was published stays; next try in {wait:?}");
                 let since_ms = self.publish_error.as_ref().map_or(now, |known| known.since_ms);
                 publish_error = Some(Trouble { reason: reason.clone(), since_ms });
-                self.retry = Some(Retry { at: Instant::now() + wait, wait, deliberate });
+                self.retry = Some(Retry { backoff, deliberate });
             }
         }
         if publish_error.is_none() {
@@ -556,7 +591,7 @@ impl Pipeline {
             .map_err(|error| format!("id lists cannot be kept: {error}"))
             .and_then(|()| keep.save(generation, payload, meta).map_err(|error| error.to_string()));
         self.kept = keep.list();
-        self.note_keep(saved);
+        self.note_keep(Part::Generation, saved);
     }
 
     /// Forgets id lists that nothing published, now or just before, refers to.
@@ -576,9 +611,11 @@ impl Pipeline {
             for input in &inputs {
                 // Its address is the document's identity as long as `applied` holds it.
                 let known = (input.source.to_string(), input.path.clone(), Arc::as_ptr(&input.document).addr());
-                if !self.saved.contains(&known) {
-                    let result = keep.save_text(&input.source, &input.path, input.document.text());
-                    saved = saved.and(result.map_err(|error| error.to_string()));
+                if !self.saved.contains(&known)
+                    && let Err(error) = keep.save_text(&input.source, &input.path, input.document.text())
+                {
+                    saved = saved.and(Err(format!("the text of {} cannot be kept: {error}", input.path.display())));
+                    continue;
                 }
                 now.insert(known);
             }
@@ -587,7 +624,7 @@ impl Pipeline {
             if saved.is_ok() {
                 keep.set_unsettled(false);
             }
-            self.note_keep(saved);
+            self.note_keep(Part::Texts, saved);
         }
         self.applied = Some(inputs);
     }
@@ -648,9 +685,11 @@ impl Pipeline {
 
     /// What is published, read anew: it is not kept in memory.
     fn current_snapshot(&self) -> Option<Snapshot> {
-        let path = self.publisher.path().join(format!("segment-{}", self.generation()));
-        let segment = SegmentFile::read(&path).ok()?;
-        open(&self.set.store, segment.payload).ok()
+        open(&self.set.store, self.current_segment().ok()?.payload).ok()
+    }
+
+    fn current_segment(&self) -> Result<SegmentFile, libflags::Error> {
+        SegmentFile::read(&self.publisher.path().join(format!("segment-{}", self.generation())))
     }
 
     fn restore_compiler(&mut self) {
@@ -780,22 +819,72 @@ impl Pipeline {
 
     fn save_operator(&mut self) {
         if let Some(keep) = &self.keep {
-            let saved = keep.save_operator(&self.operator).map_err(|error| error.to_string());
-            self.note_keep(saved);
+            let saved = keep.save_operator(&self.operator);
+            let saved = saved.map_err(|error| format!("the operator's decisions cannot be kept: {error}"));
+            self.note_keep(Part::Operator, saved);
         }
     }
 
-    fn note_keep(&mut self, saved: Result<(), String>) {
+    /// Remembers whether a part was written, so that it is tried again until it is.
+    fn note_keep(&mut self, part: Part, saved: Result<(), String>) {
+        let set = self.set.name.as_str();
         match saved {
-            Ok(()) => self.keep_error = None,
-            Err(reason) => {
-                if self.keep_error.is_none() {
-                    tracing::error!(set = self.set.name, "this would not survive a reboot: {reason}");
-                }
-                let since_ms =
-                    self.keep_error.as_ref().map_or_else(|| unix_ms(SystemTime::now()), |known| known.since_ms);
-                self.keep_error = Some(Trouble { reason, since_ms });
+            Ok(()) => {
+                self.unkept.remove(&part);
             }
+            Err(reason) => {
+                self.counters.keep_failures += 1;
+                if self.unkept.get(&part) != Some(&reason) {
+                    tracing::error!(set, "this would not survive a reboot: {reason}; it is tried again");
+                }
+                self.unkept.insert(part, reason);
+            }
+        }
+        let since_ms = self.keep_error.take().map(|known| known.since_ms);
+        match self.unkept.values().next() {
+            Some(reason) => {
+                let since_ms = since_ms.unwrap_or_else(|| unix_ms(SystemTime::now()));
+                self.keep_error = Some(Trouble { reason: reason.clone(), since_ms });
+                // One time for all parts, of which several may fail at once.
+                if self.keep_retry.is_none_or(|backoff| backoff.at <= Instant::now()) {
+                    self.keep_retry = Some(Backoff::after(self.keep_retry));
+                }
+            }
+            None => {
+                self.keep_retry = None;
+                if since_ms.is_some() {
+                    tracing::info!(set, "everything is in the state directory again");
+                }
+            }
+        }
+    }
+
+    /// Writes what the state directory lacks.
+    fn keep_again(&mut self) {
+        for part in self.unkept.keys().copied().collect::<Vec<_>>() {
+            match part {
+                Part::Operator => self.save_operator(),
+                Part::Generation => self.keep_current(),
+                Part::Texts => match self.applied.take() {
+                    Some(inputs) => self.settle(inputs),
+                    // Rolled back since: what is published was not made from them.
+                    None => self.note_keep(Part::Texts, Ok(())),
+                },
+            }
+        }
+    }
+
+    fn keep_current(&mut self) {
+        match self.current_segment() {
+            Ok(SegmentFile { header, payload, .. }) => {
+                let meta = PublishMeta {
+                    revision: header.revision,
+                    upstream_confirmed_at_ns: header.upstream_confirmed_at_ns,
+                    max_age_ns: header.max_age_ns,
+                };
+                self.keep_generation(header.generation.0, &payload, &meta);
+            }
+            Err(error) => self.note_keep(Part::Generation, Err(error.to_string())),
         }
     }
 }

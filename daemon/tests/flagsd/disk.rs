@@ -76,6 +76,51 @@ fn a_full_state_directory_is_said_and_nothing_else() {
     daemon.wait_for_status("no failure", |status| status["keep_error"].is_null());
 }
 
+/// Each part that is not in the state directory is told of and tried again, whatever became of the others.
+#[test]
+fn what_could_not_be_kept_is_kept_later() {
+    let host = Host::with_file("flags.json", &number(1));
+    let daemon = host.start();
+    let state = host.path("state/default");
+    let names = fs::read_dir(&state).expect("is there").map(|entry| entry.expect("an entry").path());
+    let text = names.into_iter().find(|path| path.to_string_lossy().contains("/source-")).expect("a text");
+    let old = fs::read(&text).expect("can be read");
+    // Where it wants to write a file stands a directory, which stops root too.
+    let text_name = text.file_name().expect("a name").to_string_lossy();
+    let in_the_way = [state.join(format!(".{text_name}.new")), state.join("segment-2.tmp")];
+    for path in &in_the_way {
+        fs::create_dir(path).expect("made");
+    }
+    let failures = || {
+        let (_, metrics) = daemon.try_get("/metrics").expect("metrics");
+        let line = metrics.lines().find(|line| line.starts_with("flagsd_keep_failures_total{")).expect("a counter");
+        line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a number")
+    };
+    host.write("flags.json", &number(2));
+    daemon.wait_for("the change", || read(&host.client(), "n") == 2);
+    daemon.wait_for("each to fail twice", || failures() >= 4);
+    assert!(state.join("unsettled").exists() && fs::read(&text).expect("is there") == old);
+    assert_eq!(daemon.status()["kept"].as_array().map(Vec::len), Some(1));
+    for what in ["segment-2", "the text of"] {
+        let told = daemon.log().lines().filter(|line| line.contains("survive a reboot") && line.contains(what)).count();
+        assert_eq!(told, 1, "{what}: {}", daemon.log());
+    }
+
+    fs::remove_dir(&in_the_way[0]).expect("removed");
+    daemon.wait_for("the text", || fs::read(&text).is_ok_and(|now| now != old) && !state.join("unsettled").exists());
+    let reason = daemon.status()["keep_error"]["reason"].to_string();
+    assert!(reason.contains("segment-2"), "the other is not forgotten: {reason}");
+    fs::remove_dir(&in_the_way[1]).expect("removed");
+    let status = daemon.wait_for_status("no failure", |status| status["keep_error"].is_null());
+    assert_eq!(status["kept"].as_array().map(Vec::len), Some(2), "{status}");
+    assert!(daemon.log().contains("in the state directory again"), "{}", daemon.log());
+    daemon.kill();
+    fs::remove_dir_all(host.store()).expect("removed");
+    fs::remove_file(host.path("flags.json")).expect("removed");
+    let daemon = host.start();
+    assert_eq!(read(&host.client(), "n"), 2, "{}", daemon.log());
+}
+
 #[test]
 fn without_a_state_directory_it_works_and_warns() {
     let mut host = Host::with_file("flags.json", &number(1));
