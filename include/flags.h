@@ -593,10 +593,13 @@ const char *flags_version(void);
 #define FLAGS_METADATA_INIT { sizeof(flags_metadata), { NULL, 0 }, { FLAGS_TYPE_NONE, { false } } }
 #define FLAGS_CLIENT_STATUS_INIT { sizeof(flags_client_status), 0, 0, 0, 0, 0, 0, 0, FLAGS_STATE_DETACHED, false, "" }
 
+/* Field by field, and each field once: a compiler that copies a union by way of memory waits for what it has just written there. */
+
 /** A boolean value. */
 static inline flags_value flags_value_bool(bool boolean)
 {
-    flags_value value = { FLAGS_TYPE_BOOL, { false } };
+    flags_value value;
+    value.type = FLAGS_TYPE_BOOL;
     value.as.boolean = boolean;
     return value;
 }
@@ -604,7 +607,8 @@ static inline flags_value flags_value_bool(bool boolean)
 /** A whole number. */
 static inline flags_value flags_value_int(int64_t integer)
 {
-    flags_value value = { FLAGS_TYPE_INT, { false } };
+    flags_value value;
+    value.type = FLAGS_TYPE_INT;
     value.as.integer = integer;
     return value;
 }
@@ -612,7 +616,8 @@ static inline flags_value flags_value_int(int64_t integer)
 /** A number. */
 static inline flags_value flags_value_double(double number)
 {
-    flags_value value = { FLAGS_TYPE_DOUBLE, { false } };
+    flags_value value;
+    value.type = FLAGS_TYPE_DOUBLE;
     value.as.number = number;
     return value;
 }
@@ -620,7 +625,8 @@ static inline flags_value flags_value_double(double number)
 /** A text of `length` bytes; borrowed. */
 static inline flags_value flags_value_text(const char *data, size_t length)
 {
-    flags_value value = { FLAGS_TYPE_STRING, { false } };
+    flags_value value;
+    value.type = FLAGS_TYPE_STRING;
     value.as.string.data = data;
     value.as.string.length = length;
     return value;
@@ -629,14 +635,18 @@ static inline flags_value flags_value_text(const char *data, size_t length)
 /** A NUL-terminated text; borrowed. NULL gives a null value. */
 static inline flags_value flags_value_string(const char *string)
 {
-    flags_value none = { FLAGS_TYPE_NONE, { false } };
-    return string ? flags_value_text(string, strlen(string)) : none;
+    flags_value value;
+    value.type = string ? FLAGS_TYPE_STRING : FLAGS_TYPE_NONE;
+    value.as.string.data = string;
+    value.as.string.length = string ? strlen(string) : 0;
+    return value;
 }
 
 /** A list of `count` values; borrowed. */
 static inline flags_value flags_value_list(const flags_value *items, size_t count)
 {
-    flags_value value = { FLAGS_TYPE_LIST, { false } };
+    flags_value value;
+    value.type = FLAGS_TYPE_LIST;
     value.as.list.items = items;
     value.as.list.count = count;
     return value;
@@ -645,7 +655,8 @@ static inline flags_value flags_value_list(const flags_value *items, size_t coun
 /** An object of `count` members; borrowed. */
 static inline flags_value flags_value_object(const flags_attribute *members, size_t count)
 {
-    flags_value value = { FLAGS_TYPE_OBJECT, { false } };
+    flags_value value;
+    value.type = FLAGS_TYPE_OBJECT;
     value.as.object.members = members;
     value.as.object.count = count;
     return value;
@@ -654,8 +665,9 @@ static inline flags_value flags_value_object(const flags_attribute *members, siz
 /** A named value; the name is NUL-terminated and borrowed. */
 static inline flags_attribute flags_attribute_value(const char *name, flags_value value)
 {
-    flags_attribute attribute = { NULL, 0, { FLAGS_TYPE_NONE, { false } } };
+    flags_attribute attribute;
     attribute.name = name;
+    attribute.name_length = 0;
     attribute.value = value;
     return attribute;
 }
