@@ -254,17 +254,17 @@ impl Attribute {
         if self.name.is_null() {
             return false;
         }
+        // Compared byte by byte up to the first difference: without measuring the name first, and without a call, for which the whole
+        // search would keep its registers on the stack.
+        let first = self.name.cast::<u8>();
+        // SAFETY: each byte is read only if it is one of the `name_length` that the caller vouches for, or if those before it equal the
+        // bytes of `name` and are not the NUL, so that it is inside the text or is its NUL.
+        let byte = |index: usize| unsafe { first.wrapping_add(index).read() };
         if self.name_length == 0 {
-            // Compared byte by byte up to the first difference: never past the NUL, and without measuring the name first.
-            let first = self.name.cast::<u8>();
-            // SAFETY: each byte is read only if those before it equal the bytes of `name` and are not the NUL, so it is
-            // inside the text or is its NUL, which the caller vouches for.
-            let byte = |index: usize| unsafe { first.wrapping_add(index).read() };
             return name.iter().enumerate().all(|(index, &wanted)| wanted != 0 && byte(index) == wanted)
                 && byte(name.len()) == 0;
         }
-        // SAFETY: the caller of the library vouches for `name_length` bytes.
-        name.len() == self.name_length && unsafe { view::array(self.name.cast::<u8>(), self.name_length) } == Some(name)
+        name.len() == self.name_length && name.iter().enumerate().all(|(index, &wanted)| byte(index) == wanted)
     }
 }
 

@@ -12,7 +12,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::island::Words;
-use crate::evaluate::Value;
+use crate::evaluate::{Value, operator::same};
 
 const NUMBER: u32 = 1 << 31;
 
@@ -32,9 +32,10 @@ impl<'a> Set<'a> {
     }
 
     /// Whether `value` is a member, by `===`.
+    #[inline]
     pub(crate) fn contains(&self, value: &Value<'_>) -> bool {
         match value {
-            Value::Text(text) => self.find(text, 0),
+            Value::Text(text) => self.find(text, 0, hash_of_text(text)),
             #[expect(clippy::cast_precision_loss, reason = "rules compute in doubles")]
             Value::Int(number) => self.find_number(*number as f64),
             Value::Float(number) => self.find_number(*number),
@@ -45,19 +46,24 @@ impl<'a> Set<'a> {
         }
     }
 
+    #[inline(never)]
     fn find_number(&self, number: f64) -> bool {
         // -0 equals 0; NaN equals nothing, and no NaN can be written in a rule.
-        self.find(&(number + 0.0).to_le_bytes(), NUMBER)
+        let bytes = (number + 0.0).to_le_bytes();
+        self.find(&bytes, NUMBER, hash(&bytes, NUMBER))
     }
 
-    fn find(&self, bytes: &[u8], kind: u32) -> bool {
+    #[inline(always)]
+    fn find(&self, bytes: &[u8], kind: u32, hash: u64) -> bool {
         let Some(mask) = self.words.word(self.start) else { return false };
-        let hash = hash(bytes, kind);
         for probe in 0..MAX_PROBES {
             let place = low(hash).wrapping_add(probe) & mask as usize;
             let Some([found, offset, len]) = self.words.words(self.start + 2 + 3 * place) else { return false };
-            if found == tag(hash) && len & NUMBER == kind && self.words.bytes(offset, len & !NUMBER) == Some(bytes) {
-                return true;
+            if found == tag(hash) && len & NUMBER == kind {
+                let member = self.words.bytes(offset, len & !NUMBER);
+                if member.is_some_and(|member| same(member, bytes)) {
+                    return true;
+                }
             }
             if found == 0 {
                 return false;
@@ -103,8 +109,15 @@ impl<'a> Set<'a> {
 }
 
 /// Hashes start from the same seed everywhere: a set is the same bytes wherever and whenever it is compiled.
+#[inline(never)]
 fn hash(bytes: &[u8], kind: u32) -> u64 {
     xxh3_64_with_seed(bytes, u64::from(kind))
+}
+
+/// The hash of a text. That of a short one is worth having in place.
+#[inline(always)]
+fn hash_of_text(text: &[u8]) -> u64 {
+    if text.len() <= 16 { xxh3_64_with_seed(text, 0) } else { hash(text, 0) }
 }
 
 /// The low half: which place is an element's own. The same on every machine.
