@@ -209,7 +209,7 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
                 contains(&haystack, &needle)
             }
             op::IN_TEXTS => match self.argument(node, 0, scope, depth)? {
-                Value::Text(needle) => self.is_among(needle, node + 2, count)?,
+                Value::Text(needle) => is_among(self.words, needle, node + 2, count)?,
                 _ => false,
             },
             op::IN_SET => {
@@ -223,14 +223,7 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
             }
             op::IN_LIST => {
                 let [_, low, high] = self.operands(node)?;
-                let mut text = NumberText::new();
-                let needle = self.argument(node, 0, scope, depth)?;
-                let id = match needle {
-                    Value::Text(id) => id,
-                    Value::Int(_) | Value::Float(_) => text.format(number(&needle)).as_bytes(),
-                    _ => return Ok(false),
-                };
-                self.shared.list(low, high).ok_or(Fault::Exhausted)?.contains(id)
+                is_listed(self.shared, [low, high], &self.argument(node, 0, scope, depth)?)?
             }
             op::ALL | op::NONE | op::SOME => {
                 let list = self.argument(node, 0, scope, depth)?;
@@ -667,16 +660,6 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
         text.finish().ok_or(Fault::Exhausted)
     }
 
-    fn is_among(&self, needle: &[u8], texts: usize, count: usize) -> Result<bool, Fault> {
-        for index in 0..count {
-            let [offset, len] = self.words.words(texts + 2 * index).ok_or(Fault::Exhausted)?;
-            if same(self.bytes(offset, len)?, needle) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// `<` and `<=`: the middle of three stands between the others.
     fn ascending(
         &'e self,
@@ -783,6 +766,30 @@ impl<'e, A: Attributes + ?Sized> Walk<'e, A> {
     fn scratch(&self) -> Result<&'e Scratch, Fault> {
         self.scratch.ok_or(Fault::Exhausted)
     }
+}
+
+/// Whether `needle` is one of the `count` texts that the words from `texts` on point at.
+#[inline]
+pub(crate) fn is_among(words: Words<'_>, needle: &[u8], texts: usize, count: usize) -> Result<bool, Fault> {
+    for index in 0..count {
+        let [offset, len] = words.words(texts + 2 * index).ok_or(Fault::Exhausted)?;
+        if same(words.bytes(offset, len).ok_or(Fault::Exhausted)?, needle) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether `id` is in the id list of that name (low, high): a text, or a number as text.
+#[inline]
+pub(crate) fn is_listed(shared: &Shared<'_>, [low, high]: [u32; 2], id: &Value<'_>) -> Result<bool, Fault> {
+    let mut text = NumberText::new();
+    let id = match id {
+        Value::Text(id) => id,
+        Value::Int(_) | Value::Float(_) => text.format(number(id)).as_bytes(),
+        _ => return Ok(false),
+    };
+    Ok(shared.list(low, high).ok_or(Fault::Exhausted)?.contains(id))
 }
 
 /// The variant that a key's hash chooses among the buckets of the `FRACTIONAL_VARIANTS` at `node`, for a key that is none of its arguments.

@@ -5,9 +5,8 @@
 use super::{
     bucket::Murmur3,
     context::Attributes,
-    number::NumberText,
     operator::{equal, number, same, truthy},
-    rule::{Chosen, Fault, bucketed},
+    rule::{Chosen, Fault, bucketed, is_among, is_listed},
     value::Value,
 };
 use crate::snapshot::{
@@ -125,25 +124,11 @@ fn answer(
         step::ENDS_WITH => matches!(found, Value::Text(found) if found.ends_with(text()?)),
         step::IN_TEXTS => {
             let Value::Text(found) = found else { return Ok(false) };
-            for index in 0..argument as usize {
-                let [offset, len] = words.words(low as usize + 2 * index).ok_or(Fault::Exhausted)?;
-                if same(words.bytes(offset, len).ok_or(Fault::Exhausted)?, found) {
-                    return Ok(true);
-                }
-            }
-            false
+            is_among(words, found, low as usize, argument as usize)?
         }
         step::IN_SET => Set::new(words, low).contains(found),
         step::IN_SHARED => shared.set(low, high).ok_or(Fault::Exhausted)?.contains(found),
-        step::IN_LIST => {
-            let mut text = NumberText::new();
-            let id = match found {
-                Value::Text(id) => id,
-                Value::Int(_) | Value::Float(_) => text.format(number(found)).as_bytes(),
-                _ => return Ok(false),
-            };
-            shared.list(low, high).ok_or(Fault::Exhausted)?.contains(id)
-        }
+        step::IN_LIST => is_listed(shared, [low, high], found)?,
         _ => return Err(Fault::Exhausted),
     })
 }
