@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use crate::admin::{Command, Refusal, Request, SetHandle, SharedStatus};
 use crate::config::{Config, SetConfig, WatchSettings};
 use crate::pipeline::{Input, Pipeline, StartError};
-use crate::source::{Look, Source, SourceSpec, Stamp, Watcher, directories_of, trace};
+use crate::source::{Look, Places, Source, SourceSpec, Stamp, Watcher, trace};
 
 /// How often readers are told that flagsd is alive.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -193,26 +193,27 @@ impl Set {
     }
 
     /// Watches whatever the sources and lists mean now; returns what is watched. Nothing is done where that is `same`.
-    fn watch(&mut self, same: Option<&BTreeSet<PathBuf>>) -> BTreeSet<PathBuf> {
-        let mut directories = BTreeSet::new();
+    fn watch(&mut self, same: Option<&Places>) -> Places {
+        let mut places = Places::default();
         for source in &self.sources {
             let (SourceSpec::File(path) | SourceSpec::Dir(path)) = source.spec();
-            directories.extend(directories_of(path));
-            directories.extend(source.paths().flat_map(directories_of));
+            places.add(path);
+            source.paths().for_each(|path| places.add_one_of_several(path));
         }
-        directories.extend(self.lists.keys().flat_map(|path| directories_of(path)));
-        if same == Some(&directories) {
-            return directories;
+        // A list often changes along with the flags that name it.
+        self.lists.keys().for_each(|path| places.add_one_of_several(path));
+        if same == Some(&places) {
+            return places;
         }
         if let Some(watcher) = &mut self.watcher {
-            for (path, error) in watcher.watch(&directories) {
+            for (path, error) in watcher.watch(&places) {
                 if self.unwatched.insert(path.clone()) {
                     let set = self.pipeline.name();
                     tracing::warn!(set, path = %path.display(), %error, "cannot be watched; it is looked at every poll_ms");
                 }
             }
         }
-        directories
+        places
     }
 
     fn beat(&mut self) {

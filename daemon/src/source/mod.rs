@@ -10,4 +10,4 @@ mod watch;
 pub(crate) use file::{Stamp, trace};
 pub(crate) use spec::SourceSpec;
 pub(crate) use tracked::{Health, Look, Source, SourceReport};
-pub(crate) use watch::{Watcher, directories_of};
+pub(crate) use watch::{Places, Watcher};
