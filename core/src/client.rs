@@ -151,7 +151,7 @@ impl Client {
     ///
     /// [`Error::Definition`] where it is no definition at all.
     pub fn from_definition(text: &str, format: Format) -> Result<Self, Error> {
-        let document = Document::parse("definition", text, format, &Limits::default())?;
+        let document = Document::parse("definition", crate::buffer::text(text), format, &Limits::default())?;
         Self::compiled(&document, None)
     }
 

@@ -6,6 +6,8 @@
 // Under `cfg(loom)` there is only what the models check: the store's latch, hazards and lock.
 pub(crate) mod atomic;
 #[cfg(not(loom))]
+mod buffer;
+#[cfg(not(loom))]
 mod client;
 #[cfg(not(loom))]
 pub mod compile;

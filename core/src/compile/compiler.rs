@@ -25,7 +25,7 @@ use super::{
     read::{Fresh, Reading},
 };
 use crate::{
-    Error,
+    Error, buffer,
     definition::{
         Document, Evaluators, Limits, Problem, RawFlag, Selector, Severity,
         lists::{self, ListFile},
@@ -249,8 +249,9 @@ impl Compiler {
         changes.all |= !surroundings || !metadata;
         let mut walk = Vec::with_capacity(document.flags().len());
         let mut seen = 0;
-        let mut raws: Vec<RawFlag<'_>> = Vec::new();
-        let mut todo: Vec<Todo> = Vec::new();
+        let expected = if memory.len() == 0 { document.flags().len() } else { 0 };
+        let mut raws: Vec<RawFlag<'_>> = buffer::with_room(expected);
+        let mut todo: Vec<Todo> = buffer::with_room(expected);
         let mut steps = Steps::default();
         for raw in document.flags() {
             let text = xxh3_64(raw.json().as_bytes());
@@ -332,7 +333,8 @@ impl Compiler {
     ) {
         let read = reading.flags(raws, &mut self.bank);
         let lists: Vec<u64> = self.lists.values().map(|list| list.name).chain(self.named.keys().copied()).collect();
-        let (mut new, mut places) = (Vec::new(), Vec::new());
+        let expected = if memory.len() == 0 { raws.len() } else { 0 };
+        let (mut new, mut places) = (buffer::with_room(expected), buffer::with_room(expected));
         // Most often all flags are new, or a few of many.
         let everything = todo.len() > memory.len() / 4 + 64;
         changes.all |= everything;

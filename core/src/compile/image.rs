@@ -20,7 +20,7 @@ use super::{
     known::{Bank, Known, Memory},
 };
 use crate::{
-    Error,
+    Error, buffer,
     definition::Selector,
     snapshot::{
         archive::{ArchivedExtent, ArchivedTables, Extent, Named, Tables},
@@ -141,7 +141,7 @@ impl Image {
         let lists = lists(&shown);
         let islands: usize = shown.iter().filter_map(|shown| Some(flags.known(shown)?.island.len as usize)).sum();
         let room = if roomy { (islands / 16).max(1 << 14).next_multiple_of(16) } else { 0 };
-        let mut arena = Vec::with_capacity(islands + room + (1 << 12));
+        let mut arena = buffer::with_room(islands + room + (1 << 12));
         // Every flag set's metadata once, ahead of the flags that point at it.
         let mut sets = Vec::new();
         let set_of: Vec<u32> = flags
@@ -425,7 +425,7 @@ fn partition(count: usize, before: impl Fn(usize) -> bool) -> usize {
 /// The archive, in memory taken once.
 fn archive(tables: &Tables) -> Result<AlignedVec, rkyv::rancor::Error> {
     let tables_bytes = tables.arena.len() + tables.places.len() * size_of::<u128_le>() + tables.flags.len() * EXTENT;
-    rkyv::api::high::to_bytes_in(tables, AlignedVec::with_capacity(tables_bytes + (1 << 12)))
+    rkyv::api::high::to_bytes_in(tables, buffer::aligned(tables_bytes + (1 << 12)))
 }
 
 /// Of several flags of one key, what the key alone means: the flag of the latest document.
@@ -436,7 +436,7 @@ fn latest<'s>(flags: impl Iterator<Item = (&'s Shown, Answer)>) -> Option<Answer
 /// The index: each key means the flag of the latest document that has it; behind a flag set's identifier and a NUL, the flag of that
 /// set. A flag in no set is behind the NUL alone.
 fn build_index(flags: Flags<'_>, shown: &[Shown], answers: &[Answer], qualified: bool) -> index::Built {
-    let mut all: Vec<(&[u8], Answer)> = Vec::with_capacity(shown.len() * if qualified { 2 } else { 1 });
+    let mut all: Vec<(&[u8], Answer)> = buffer::with_room(shown.len() * if qualified { 2 } else { 1 });
     let mut rest = shown.iter().map(|flag| (flags.key(flag), flag)).zip(answers).peekable();
     while let Some(((key, flag), answer)) = rest.next() {
         let (mut document, mut answer) = (flag.document, *answer);

@@ -11,7 +11,8 @@ use std::{
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    definition::{Document, flag::Scalar, flag_set_id},
+    buffer,
+    definition::{Document, RawFlag, flag::Scalar, flag_set_id},
     snapshot::{
         island::{WORD_KEY, Words},
         set::SharedSet,
@@ -127,6 +128,12 @@ impl Bank {
         self.place(start)
     }
 
+    /// Makes room for what these flags become.
+    pub(super) fn make_room(&mut self, raws: &[RawFlag<'_>]) {
+        // An island is about as long as the text it comes from; memory that is not touched costs nothing.
+        buffer::make_room(&mut self.bytes, raws.iter().map(|raw| raw.json().len() + 64).sum());
+    }
+
     /// Takes in what lies in another; gives where that begins here.
     pub(super) fn append(&mut self, other: &Self) -> usize {
         let start = self.bytes.len();
@@ -221,7 +228,7 @@ impl Memory {
     pub(super) fn insert(&mut self, flags: Vec<Known>, bank: &Bank) -> Vec<u32> {
         const FEW: usize = 16;
         let (few, sorted) = (flags.len() <= FEW, self.sorted.len());
-        self.slots.reserve(flags.len().saturating_sub(self.free.len()));
+        buffer::make_room(&mut self.slots, flags.len().saturating_sub(self.free.len()));
         self.sorted.reserve(flags.len());
         let slots = flags.into_iter().map(|known| self.insert_one(known, bank, few)).collect();
         if !few {

@@ -10,6 +10,7 @@ use super::{
     fold::fold,
     known::{Bank, Place, Uses},
 };
+use crate::buffer;
 use crate::definition::{
     Document, Evaluators, Flag, Limits, ListNames, Problem, RawFlag, Tape, flag::Scalar, flag_set_id,
 };
@@ -62,8 +63,11 @@ impl<'r> Reading<'r> {
     /// Reads and compiles flags into `bank`, and gives what came of each, in their order.
     pub(super) fn flags(&self, raws: &[RawFlag<'_>], bank: &mut Bank) -> Vec<Result<Fresh, Vec<Problem>>> {
         let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+        let mut read = buffer::with_room(raws.len());
+        bank.make_room(raws);
         if raws.len() < MANY || threads == 1 {
-            return self.some(raws, bank);
+            self.some(raws, bank, &mut read);
+            return read;
         }
         let parts = raws.chunks(raws.len().div_ceil(threads));
         thread::scope(|scope| {
@@ -71,14 +75,16 @@ impl<'r> Reading<'r> {
                 .skip(1)
                 .map(|part| {
                     let read = move || {
-                        let mut bank = Bank::default();
-                        (self.some(part, &mut bank), bank)
+                        let (mut bank, mut read) = (Bank::default(), buffer::with_room(part.len()));
+                        bank.make_room(part);
+                        self.some(part, &mut bank, &mut read);
+                        (read, bank)
                     };
                     // Where no thread is to be had, this one does its work.
                     (part, thread::Builder::new().spawn_scoped(scope, read))
                 })
                 .collect();
-            let mut read = self.some(raws.get(..raws.len().div_ceil(threads)).unwrap_or(raws), bank);
+            self.some(raws.get(..raws.len().div_ceil(threads)).unwrap_or(raws), bank, &mut read);
             for (part, helper) in helpers {
                 match helper.map(thread::ScopedJoinHandle::join) {
                     Ok(Ok((flags, other))) => {
@@ -90,18 +96,15 @@ impl<'r> Reading<'r> {
                         read.extend(flags.into_iter().map(|flag| flag.map(moved)));
                     }
                     Ok(Err(panic)) => std::panic::resume_unwind(panic),
-                    Err(_) => read.extend(self.some(part, bank)),
+                    Err(_) => self.some(part, bank, &mut read),
                 }
             }
             read
         })
     }
 
-    fn some(&self, raws: &[RawFlag<'_>], bank: &mut Bank) -> Vec<Result<Fresh, Vec<Problem>>> {
+    fn some(&self, raws: &[RawFlag<'_>], bank: &mut Bank, read: &mut Vec<Result<Fresh, Vec<Problem>>>) {
         let (mut tape, mut emitter) = (Tape::new(), Emitter::default());
-        let mut read = Vec::with_capacity(raws.len());
-        // An island is about as long as the text it comes from; memory that is not touched costs nothing.
-        bank.bytes.reserve(raws.iter().map(|raw| raw.json().len() + 64).sum());
         for raw in raws {
             let checked = Flag::parse_on(&mut tape, raw, &self.evaluators, &self.names, self.limits);
             read.push(checked.map(|checked| {
@@ -123,7 +126,6 @@ impl<'r> Reading<'r> {
                 }
             }));
         }
-        read
     }
 
     fn set_id_of(&self, flag: &Flag) -> Option<Arc<str>> {
