@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 
 commit=50a4159cb8731592009672a7ad16c469cbac41d4
 target="${CARGO_TARGET_DIR:-target}"
+program=previous-store-peer
 case "$target" in /*) ;; *) target="$PWD/$target" ;; esac
 folder="$target/previous"
 
@@ -23,15 +24,17 @@ sed -e 's/^members = .*/members = ["core", "store-peer"]/' -e '/^exclude = /d' -
 touch -r "$folder/Cargo.toml" "$folder/Cargo.toml.new"
 mv "$folder/Cargo.toml.new" "$folder/Cargo.toml"
 cp -p tests/src/bin/store-peer.rs "$folder/store-peer/src/main.rs"
-cat >"$folder/store-peer/Cargo.toml" <<'END'
+cat >"$folder/store-peer/Cargo.toml" <<END
 [package]
-name = "store-peer"
+name = "$program"
 version = "0.0.0"
 edition = "2024"
 
 [dependencies]
 libflags = { workspace = true, features = ["yaml"] }
 END
-CARGO_TARGET_DIR="$folder/target" cargo build --quiet --manifest-path "$folder/Cargo.toml" --package store-peer
-FLAGS_PREVIOUS_PEER="$folder/target/debug/store-peer" \
-    cargo test --quiet --package libflags-tests --test previous_format -- --show-output
+# Among our own files, where most of what it depends on is built already.
+CARGO_TARGET_DIR="$target" cargo build --quiet --manifest-path "$folder/Cargo.toml" --package "$program"
+# As the other tests build it: one package alone would have other features, and so compile most crates again.
+FLAGS_PREVIOUS_PEER="$target/debug/$program" \
+    cargo test --quiet --workspace --test previous_format -- --show-output

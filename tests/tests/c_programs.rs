@@ -150,7 +150,8 @@ fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--package", "libflags-ffi", "--message-format", "json-render-diagnostics"]);
+        // As the other tests build it: one package alone would have other features, and so compile most crates again.
+        cargo.args(["build", "--workspace", "--message-format", "json-render-diagnostics"]);
         cargo.current_dir(root()).stderr(Stdio::inherit());
         let output = cargo.output().expect("cargo starts");
         assert!(output.status.success(), "libflags-ffi does not build");

@@ -31,7 +31,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn build_and_install(prefix: &Path, profile: &str) -> Result<()> {
-    process::run("cargo", process::cargo().args(["build", "--package", "libflags-ffi", "--profile", profile]))?;
+    let mut build = process::cargo();
+    build.args(["build", "--profile", profile]);
+    // What is for tests is built as they build it, so that nothing is compiled twice.
+    build.args(if profile == "dev" { &["--workspace"][..] } else { &["--package", "libflags-ffi"] });
+    process::run("cargo", &mut build)?;
     let folder = if profile == "dev" { "debug" } else { profile };
     let prefix = std::path::absolute(prefix).context("the prefix is no path")?;
     copy(&process::target().join(folder), &prefix, std::env::var_os("DESTDIR"))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::count::{self, Count};
 use crate::{doctor, process};
@@ -147,11 +147,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     doctor::provide()?;
     let logs = process::scratch("log")?;
+    // Asked before a step builds this program anew, which takes the name from the file that runs.
+    let program = std::env::current_exe().context("this program has no path")?;
     let mut outcomes = Vec::new();
     for step in
         STEPS.iter().filter(|step| arguments.only.is_empty() || arguments.only.iter().any(|name| name == step.name))
     {
-        let outcome = perform(step, &logs)?;
+        let outcome = perform(step, &program, &logs)?;
         let passed = outcome.passed;
         outcomes.push(outcome);
         if arguments.fail_fast && !passed {
@@ -162,12 +164,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Runs a step and prints its line.
-fn perform(step: &'static Step, logs: &Path) -> Result<Outcome> {
+fn perform(step: &'static Step, program: &Path, logs: &Path) -> Result<Outcome> {
     print!("{:<14}", step.name);
     io::stdout().flush()?;
     let log = logs.join(step.name).with_extension("log");
     let start = Instant::now();
-    let status = process::run_logged(step.name, &mut command(step), &log, STEP_LIMIT);
+    let status = process::run_logged(step.name, &mut command(step, program), &log, STEP_LIMIT);
     let seconds = start.elapsed().as_secs_f64();
     // A log that is not UTF-8 throughout is still to be read.
     let output = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
@@ -198,7 +200,8 @@ fn perform(step: &'static Step, logs: &Path) -> Result<Outcome> {
     Ok(Outcome { step, passed, count, skipped, log })
 }
 
-fn command(step: &Step) -> Command {
+/// `program` is where this program lies.
+fn command(step: &Step, program: &Path) -> Command {
     let mut command = match step.run {
         Run::Cargo(arguments) => {
             let mut command = process::cargo();
@@ -211,8 +214,9 @@ fn command(step: &Step) -> Command {
             command
         }
         Run::Xtask(arguments) => {
-            let mut command = process::cargo();
-            command.args(["run", "--quiet", "--package", "xtask", "--"]).args(arguments);
+            // Built for itself by cargo, it would have other features than in the workspace, and so compile much again.
+            let mut command = Command::new(program);
+            command.args(arguments);
             command
         }
     };
