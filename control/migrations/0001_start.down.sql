@@ -1,0 +1,10 @@
+DROP TABLE number;
+DROP TABLE idempotency;
+DROP TABLE token;
+DROP TABLE change_flag;
+DROP TABLE change;
+DROP TABLE prerequisite;
+DROP TABLE flag_config;
+DROP TABLE flag;
+DROP TABLE environment;
+DROP TABLE project;

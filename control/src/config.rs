@@ -1,0 +1,93 @@
+//! Configuration: a TOML file, overlaid by `FLAGS_CONTROL_…` variables and flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use serde::Deserialize;
+
+use crate::store::Location;
+
+/// What stands on the command line.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Flags {
+    /// Read settings from this TOML file
+    #[arg(long, value_name = "FILE", env = "FLAGS_CONTROL_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Where everything is kept: sqlite:PATH or postgres://… [default: sqlite:flags-control.db]
+    #[arg(long, value_name = "DATABASE", env = "FLAGS_CONTROL_DATABASE", hide_env_values = true)]
+    pub(crate) database: Option<String>,
+
+    /// The TCP address to serve on [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "FLAGS_CONTROL_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", env = "FLAGS_CONTROL_LOG_LEVEL")]
+    pub(crate) log_level: Option<String>,
+}
+
+/// What one process does, every default filled in.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) database: Location,
+    pub(crate) listen: SocketAddr,
+    pub(crate) log_level: String,
+    pub(crate) limits: LimitSettings,
+}
+
+/// The file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    database: Option<String>,
+    listen: Option<SocketAddr>,
+    log_level: Option<String>,
+    limits: LimitSettings,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitSettings {
+    /// Of one token, on average.
+    pub(crate) requests_per_second: u32,
+    /// Of one token, at once.
+    pub(crate) burst: u32,
+    /// That this process holds.
+    pub(crate) streams: usize,
+    /// Of a request's body.
+    pub(crate) body_bytes: usize,
+    /// From a request's first byte to its answer's; streams are not bounded.
+    pub(crate) request_seconds: u64,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { requests_per_second: 200, burst: 1_000, streams: 12_000, body_bytes: 1 << 20, request_seconds: 10 }
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// A sentence that names the layer and the key.
+    pub(crate) fn load(flags: &Flags) -> anyhow::Result<Self> {
+        let file = match &flags.config {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+                toml::from_str(&text).with_context(|| path.display().to_string())?
+            }
+            None => File::default(),
+        };
+        let database = flags.database.clone().or(file.database).unwrap_or("sqlite:flags-control.db".to_owned());
+        let listen = flags.listen.or(file.listen);
+        Ok(Self {
+            database: database.parse().map_err(anyhow::Error::msg)?,
+            listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            log_level: flags.log_level.clone().or(file.log_level).unwrap_or_else(|| "info".to_owned()),
+            limits: file.limits,
+        })
+    }
+}

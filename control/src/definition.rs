@@ -1,0 +1,380 @@
+//! From what people say about a flag to what hosts get: a flagd definition.
+//!
+//! ```text
+//! prerequisites not met ──► off variant
+//! targeting says something ──► that
+//! rollout ──► a share's variant
+//! nothing ──► default variant
+//! ```
+//!
+//! A prerequisite is compiled into the rule, so that a host needs one flag to answer for one flag.
+
+use std::collections::BTreeMap;
+
+use libflags::compile::Compiler;
+use libflags::definition::{Document, Format, Limits, Selector};
+use serde_json::{Map, Value, json};
+
+use crate::model::{Config, Flag, FlagState, Rollout, escaped};
+use crate::problem::{Fault, Problem};
+
+/// A flag and what it does in the environment that is compiled for.
+#[derive(Clone, Debug)]
+pub(crate) struct Configured {
+    pub(crate) flag: Flag,
+    pub(crate) config: Config,
+}
+
+/// The flags that others may need, by key.
+pub(crate) type Known = BTreeMap<String, Configured>;
+
+/// Why a flag can't be compiled, in terms of its configuration.
+type Fail = Vec<Fault>;
+
+/// How many flags may need each other in a row.
+const DEEPEST: usize = 16;
+
+/// The definition of `key`, which is in `known` with all it needs: compact JSON.
+///
+/// # Errors
+/// What is wrong with its configuration: what flagd would refuse is refused here.
+pub(crate) fn definition(key: &str, known: &Known) -> Result<String, Problem> {
+    let Some(configured) = known.get(key) else { return Err(Problem::not_found(format!("there is no flag {key:?}"))) };
+    let mut path = Vec::new();
+    let definition = define(configured, known, &mut path).map_err(Problem::all_invalid)?;
+    Ok(definition.to_string())
+}
+
+fn define<'k>(configured: &'k Configured, known: &'k Known, path: &mut Vec<&'k str>) -> Result<Value, Fail> {
+    let Configured { flag, config } = configured;
+    check_names(configured)?;
+    let plain = assemble(configured, config.targeting.clone());
+    check(&flag.key, &plain, true)?;
+    let rule = rule(configured, known, path)?;
+    if rule == config.targeting {
+        return Ok(plain);
+    }
+    let definition = assemble(configured, rule);
+    check(&flag.key, &definition, false)?;
+    Ok(definition)
+}
+
+fn assemble(configured: &Configured, targeting: Option<Value>) -> Value {
+    let Configured { flag, config } = configured;
+    let mut definition = Map::new();
+    definition.insert("state".to_owned(), json!(config.state));
+    definition.insert("variants".to_owned(), Value::Object(flag.body.variants.clone()));
+    if let Some(variant) = &config.default_variant {
+        definition.insert("defaultVariant".to_owned(), json!(variant));
+    }
+    if let Some(targeting) = targeting {
+        definition.insert("targeting".to_owned(), targeting);
+    }
+    if !config.metadata.is_empty() {
+        definition.insert("metadata".to_owned(), Value::Object(config.metadata.clone()));
+    }
+    Value::Object(definition)
+}
+
+/// The names in the configuration are of variants that there are.
+fn check_names(configured: &Configured) -> Result<(), Fail> {
+    let Configured { flag, config } = configured;
+    let mut faults = Vec::new();
+    let mut check = |pointer: String, name: &str| {
+        if !flag.body.variants.contains_key(name) {
+            faults.push(Fault { pointer, detail: format!("the flag has no variant {name:?}") });
+        }
+    };
+    for (pointer, name) in [("/defaultVariant", &config.default_variant), ("/offVariant", &config.off_variant)] {
+        if let Some(name) = name {
+            check(pointer.to_owned(), name);
+        }
+    }
+    if let Some(rollout) = &config.rollout {
+        for name in rollout.variants.keys() {
+            check(format!("/rollout/variants/{}", escaped(name)), name);
+        }
+        let sum: u64 = rollout.variants.values().map(|weight| u64::from(*weight)).sum();
+        if sum == 0 || sum > i32::MAX as u64 {
+            let detail = "the weights have to add up to more than 0 and less than 2147483648".to_owned();
+            faults.push(Fault { pointer: "/rollout/variants".to_owned(), detail });
+        }
+        if rollout.by.is_empty() {
+            faults.push(Fault { pointer: "/rollout/by".to_owned(), detail: "an attribute has a name".to_owned() });
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// The rule of a flag, all of its needs compiled in.
+fn rule<'k>(configured: &'k Configured, known: &'k Known, path: &mut Vec<&'k str>) -> Result<Option<Value>, Fail> {
+    let Configured { flag, config } = configured;
+    let own = match (&config.targeting, &config.rollout) {
+        (targeting, None) => targeting.clone(),
+        (None, Some(rollout)) => Some(shares(rollout)),
+        (Some(targeting), Some(rollout)) => Some(json!({"or": [targeting, shares(rollout)]})),
+    };
+    if config.prerequisites.is_empty() {
+        return Ok(own);
+    }
+    let fault = |pointer: String, detail: String| vec![Fault { pointer, detail }];
+    path.push(&flag.key);
+    if path.len() > DEEPEST {
+        return Err(fault("/prerequisites".to_owned(), format!("more than {DEEPEST} flags need each other in a row")));
+    }
+    let mut met = Vec::new();
+    for (at, prerequisite) in config.prerequisites.iter().enumerate() {
+        let pointer = format!("/prerequisites/{at}/flag");
+        if path.contains(&prerequisite.flag.as_str()) {
+            let detail = format!("{} needs {}: a circle", path.join(" needs "), prerequisite.flag);
+            return Err(fault(pointer, detail));
+        }
+        let Some(needed) = known.get(&prerequisite.flag) else {
+            return Err(fault(pointer, format!("there is no flag {:?}", prerequisite.flag)));
+        };
+        if needed.flag.archived_ms.is_some() {
+            return Err(fault(pointer, format!("the flag {:?} is archived", prerequisite.flag)));
+        }
+        if prerequisite.variants.is_empty() {
+            return Err(fault(format!("/prerequisites/{at}/variants"), "names no variant".to_owned()));
+        }
+        for (which, variant) in prerequisite.variants.iter().enumerate() {
+            if !needed.flag.body.variants.contains_key(variant) {
+                let pointer = format!("/prerequisites/{at}/variants/{which}");
+                return Err(fault(pointer, format!("the flag {:?} has no variant {variant:?}", prerequisite.flag)));
+            }
+        }
+        met.push(serves(needed, &prerequisite.variants, known, path)?);
+    }
+    path.pop();
+    let off = config.off_variant.clone().or_else(|| {
+        flag.body.variants.iter().find(|(_, value)| **value == Value::Bool(false)).map(|(name, _)| name.clone())
+    });
+    let Some(off) = off else {
+        let detail = "what is served without the prerequisites has to be said: no variant is false".to_owned();
+        return Err(fault("/offVariant".to_owned(), detail));
+    };
+    let met = if met.len() == 1 { met.remove(0) } else { json!({"and": met}) };
+    Ok(Some(json!({"if": [met, own.or_else(|| config.default_variant.clone().map(Value::String)), off]})))
+}
+
+/// Whether a flag serves one of `variants`.
+fn serves<'k>(
+    needed: &'k Configured,
+    variants: &[String],
+    known: &'k Known,
+    path: &mut Vec<&'k str>,
+) -> Result<Value, Fail> {
+    let Configured { flag, config } = needed;
+    if config.state == FlagState::Disabled {
+        return Ok(Value::Bool(false));
+    }
+    let is_default = config.default_variant.as_ref().is_some_and(|name| variants.contains(name));
+    let Some(rule) = rule(needed, known, path)? else { return Ok(Value::Bool(is_default)) };
+    let rule = as_of(rule, &flag.key);
+    // What is no text (a rule may give true, or 1) names a variant by its JSON text: `cat` makes that of it, and nothing of null.
+    let name = json!({"cat": [rule]});
+    let named = json!({"in": [name, variants]});
+    // A flag whose rule says nothing serves its default.
+    Ok(if is_default { json!({"or": [{"==": [name, ""]}, named]}) } else { named })
+}
+
+/// A rule of the flag `key` as it is to be written in another flag's: what it says of its own key, it says outright.
+fn as_of(rule: Value, key: &str) -> Value {
+    match rule {
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| as_of(item, key)).collect()),
+        Value::Object(mut object) if object.len() == 1 => {
+            if is_own_key(&object) {
+                return Value::String(key.to_owned());
+            }
+            if let Some(Value::Array(arguments)) = object.get_mut("fractional") {
+                // Buckets first: the key is the flag's with the targeting key, and nobody without one is in any.
+                if arguments.first().is_none_or(Value::is_array) {
+                    arguments.insert(0, json!({"cat": [key, {"var": "targetingKey"}]}));
+                    let arguments = Value::Array(std::mem::take(arguments));
+                    let shares = json!({"fractional": as_of(arguments, key)});
+                    return json!({"if": [{"var": "targetingKey"}, shares]});
+                }
+            }
+            Value::Object(object.into_iter().map(|(name, value)| (name, as_of(value, key))).collect())
+        }
+        other => other,
+    }
+}
+
+fn is_own_key(object: &Map<String, Value>) -> bool {
+    match object.get("var") {
+        Some(Value::String(path)) => path == "$flagd.flagKey",
+        Some(Value::Array(arguments)) => arguments.first().is_some_and(|path| path == "$flagd.flagKey"),
+        _ => false,
+    }
+}
+
+fn shares(rollout: &Rollout) -> Value {
+    let mut buckets: Vec<Value> = rollout.variants.iter().map(|(variant, weight)| json!([variant, weight])).collect();
+    if rollout.by == "targetingKey" {
+        return json!({"fractional": buckets});
+    }
+    let by = json!({"var": rollout.by});
+    buckets.insert(0, json!({"cat": [{"var": "$flagd.flagKey"}, by]}));
+    json!({"if": [by, {"fractional": buckets}]})
+}
+
+/// Compiles a definition as flagd does. `as_written`: the rule is the user's, so that what is wrong with it has a place in the body.
+fn check(key: &str, definition: &Value, as_written: bool) -> Result<(), Fail> {
+    let text = json!({"flags": {key: definition}}).to_string();
+    let pointer_start = format!("/flags/{}", escaped(key));
+    let fault = |pointer: &str, detail: String| {
+        let pointer = pointer.strip_prefix(&pointer_start).unwrap_or_default();
+        Fault { pointer: if as_written { pointer.to_owned() } else { String::new() }, detail }
+    };
+    let limits = Limits::default();
+    let document = Document::parse("definition", text, Format::Json, &limits)
+        .map_err(|error| vec![fault("", error.to_string())])?;
+    let compiled = Compiler::new(limits)
+        .compile(&[document], &Selector::default())
+        .map_err(|error| vec![fault("", error.to_string())])?;
+    let faults: Vec<_> = compiled
+        .problems
+        .iter()
+        .filter(|problem| problem.is_error())
+        .map(|problem| fault(&problem.pointer, problem.message.clone()))
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{FlagBody, Prerequisite};
+    use libflags::snapshot::Snapshot;
+    use libflags::{Context, Want};
+
+    fn known(configs: &[(&str, Value)]) -> Known {
+        let configured = |(key, config): &(&str, Value)| {
+            let body: FlagBody = serde_json::from_value(json!({})).expect("a flag of type boolean");
+            let config: Config = serde_json::from_value(config.clone()).expect("a configuration");
+            let key = (*key).to_owned();
+            let flag =
+                Flag { id: 1, key: key.clone(), body, archived_ms: None, created_ms: 0, changed_ms: 0, version: 1 };
+            (key, Configured { flag, config })
+        };
+        configs.iter().map(configured).collect()
+    }
+
+    /// The flags, compiled as flagd does.
+    fn compiled(known: &Known) -> Snapshot {
+        let flags: Map<String, Value> = known
+            .keys()
+            .map(|key| {
+                (key.clone(), serde_json::from_str(&definition(key, known).expect("a good flag")).expect("JSON"))
+            })
+            .collect();
+        let text = json!({"flags": flags}).to_string();
+        let document = Document::parse("all", text, Format::Json, &Limits::default()).expect("a document");
+        let mut compiler = Compiler::new(Limits::default());
+        let compilation = compiler.compile(&[document], &Selector::default()).expect("compiled");
+        Snapshot::from_bytes(&compilation.snapshot).expect("a snapshot")
+    }
+
+    fn is_on(snapshot: &Snapshot, flag: &str, context: &Context<'_>) -> bool {
+        let evaluation = snapshot.evaluate(flag.as_bytes(), Want::Bool, context);
+        assert_eq!(evaluation.error, None, "{flag}");
+        evaluation.variant == Some("on")
+    }
+
+    fn enabled(more: Value) -> Value {
+        let mut config = json!({"state": "ENABLED", "defaultVariant": "off"});
+        crate::model::merge(&mut config, more);
+        config
+    }
+
+    fn needs(flag: &str) -> Value {
+        json!([Prerequisite { flag: flag.to_owned(), variants: vec!["on".to_owned()] }])
+    }
+
+    #[test]
+    fn a_flag_is_on_where_its_prerequisites_are() {
+        let beta = json!({"if": [{"var": "beta"}, {"fractional": [["on", 50], ["off", 50]]}]});
+        let by_company = json!({"by": "company", "variants": {"on": 40, "off": 60}});
+        let configs = [
+            ("quarter", enabled(json!({"rollout": {"variants": {"on": 25, "off": 75}}}))),
+            ("beta", enabled(json!({"targeting": beta, "defaultVariant": "on"}))),
+            ("company", enabled(json!({"rollout": by_company}))),
+            ("own-key", enabled(json!({"targeting": {"if": [{"==": [{"var": "$flagd.flagKey"}, "own-key"]}, "on"]}}))),
+            ("needs-quarter", enabled(json!({"defaultVariant": "on", "prerequisites": needs("quarter")}))),
+            ("needs-beta", enabled(json!({"defaultVariant": "on", "prerequisites": needs("beta")}))),
+            ("needs-company", enabled(json!({"defaultVariant": "on", "prerequisites": needs("company")}))),
+            ("needs-own-key", enabled(json!({"defaultVariant": "on", "prerequisites": needs("own-key")}))),
+            ("needs-needs-quarter", enabled(json!({"defaultVariant": "on", "prerequisites": needs("needs-quarter")}))),
+        ];
+        let known = known(&configs);
+        let snapshot = compiled(&known);
+        let mut on = BTreeMap::new();
+        for user in 0..2_000 {
+            let (key, company) = (format!("user-{user}"), format!("company-{}", user % 97));
+            let context = Context::new(&key).with("beta", user % 3 == 0).with("company", company.as_str());
+            for (needed, _) in configs.iter().take(4) {
+                let answer = is_on(&snapshot, needed, &context);
+                assert_eq!(is_on(&snapshot, &format!("needs-{needed}"), &context), answer, "{needed} for {key}");
+                *on.entry(*needed).or_insert(0) += i32::from(answer);
+            }
+            assert_eq!(is_on(&snapshot, "needs-needs-quarter", &context), is_on(&snapshot, "quarter", &context));
+        }
+        assert!((400..600).contains(&on["quarter"]), "a quarter of 2000, but {}", on["quarter"]);
+        assert!(on["beta"] > 1_300 && on["beta"] < 2_000 && on["company"] > 0 && on["own-key"] == 2_000);
+        let nobody = Context::anonymous();
+        for (needed, _) in configs.iter().take(4) {
+            let answer = is_on(&snapshot, needed, &nobody);
+            assert_eq!(is_on(&snapshot, &format!("needs-{needed}"), &nobody), answer, "{needed} for nobody");
+        }
+    }
+
+    #[test]
+    fn what_needs_a_disabled_flag_is_off() {
+        let known = known(&[
+            ("a", json!({"state": "DISABLED", "defaultVariant": "on"})),
+            ("b", enabled(json!({"defaultVariant": "on", "prerequisites": needs("a")}))),
+        ]);
+        assert!(!is_on(&compiled(&known), "b", &Context::new("u")));
+    }
+
+    #[test]
+    fn targeting_comes_before_the_rollout() {
+        let targeting = json!({"if": [{"==": [{"var": "tier"}, "staff"]}, "on"]});
+        let config = enabled(json!({"targeting": targeting, "rollout": {"variants": {"on": 0, "off": 1}}}));
+        let snapshot = compiled(&known(&[("a", config)]));
+        assert!(is_on(&snapshot, "a", &Context::new("u").with("tier", "staff")));
+        assert!(!is_on(&snapshot, "a", &Context::new("u").with("tier", "guest")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let chain: Vec<(String, Value)> = (0..20)
+            .map(|at| (format!("f{at}"), enabled(json!({"prerequisites": needs(&format!("f{}", at + 1))}))))
+            .chain([("f20".to_owned(), enabled(json!({})))])
+            .collect();
+        let chain: Vec<(&str, Value)> = chain.iter().map(|(key, config)| (key.as_str(), config.clone())).collect();
+        let one = |config: Value| vec![("a", enabled(config))];
+        let circle = vec![
+            ("a", enabled(json!({"prerequisites": needs("b")}))),
+            ("b", enabled(json!({"prerequisites": needs("a")}))),
+        ];
+        let cases = [
+            (one(json!({"defaultVariant": "maybe"})), "/defaultVariant"),
+            (one(json!({"offVariant": "maybe"})), "/offVariant"),
+            (one(json!({"rollout": {"variants": {"ma/be": 1}}})), "/rollout/variants/ma~1be"),
+            (one(json!({"rollout": {"variants": {"on": 0}}})), "/rollout/variants"),
+            (one(json!({"targeting": {"nonsense": []}})), "/targeting/nonsense"),
+            (one(json!({"prerequisites": needs("b")})), "/prerequisites/0/flag"),
+            (one(json!({"prerequisites": needs("a")})), "/prerequisites/0/flag"),
+            (circle, "/prerequisites/0/flag"),
+        ];
+        for (configs, pointer) in cases {
+            let problem = definition("a", &known(&configs)).expect_err(pointer);
+            assert!(problem.detail().starts_with(pointer), "{} instead of {pointer}", problem.detail());
+        }
+        assert!(definition("f0", &known(&chain)).is_err(), "too deep");
+        assert!(definition("f10", &known(&chain)).is_ok());
+    }
+}

@@ -1,0 +1,116 @@
+//! The control plane: where people change flags, and whence hosts get them.
+//!
+//! ```text
+//! routes ──► resource ──► store (SQLite, PostgreSQL)        one transaction a request
+//!                           │ news
+//!                           ▼
+//!            hosts ◄── sync: live environments in memory
+//! ```
+#![forbid(unsafe_code)]
+
+mod app;
+mod auth;
+mod clock;
+mod config;
+mod definition;
+mod limit;
+mod model;
+mod problem;
+mod resource;
+mod routes;
+mod serve;
+mod store;
+mod sync;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use config::{Config, Flags};
+use resource::token::{self, Scope};
+use store::{Direction, Store};
+
+/// The control plane of libflags.
+#[derive(Debug, Parser)]
+#[command(name = "flags-control", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API and the hosts, until told to stop
+    Serve(Flags),
+    /// Make the tables and the first admin token, which is printed once
+    Init(Flags),
+    /// Bring the tables up to this version
+    Migrate {
+        /// Take the last step back, with all that it keeps
+        #[arg(long)]
+        down: bool,
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Write a copy of a SQLite database to a new file, also while it is served
+    Backup {
+        /// The file
+        to: PathBuf,
+        #[command(flatten)]
+        flags: Flags,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(flags) => Config::load(&flags).and_then(serve::serve),
+        Command::Init(flags) => with_store(&flags, init),
+        Command::Migrate { down, flags } => {
+            let direction = if down { Direction::Down } else { Direction::Up };
+            with_store(&flags, async move |store| migrate(&store, direction).await)
+        }
+        Command::Backup { to, flags } => with_store(&flags, async move |store| Ok(store.back_up(to).await?)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flags-control: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn with_store(flags: &Flags, work: impl AsyncFnOnce(Store) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let config = Config::load(flags)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (store, _news) = Store::open(&config.database)?;
+        work(store).await
+    })
+}
+
+async fn migrate(store: &Store, direction: Direction) -> anyhow::Result<()> {
+    let done = store.migrate(direction).await?;
+    if done.is_empty() {
+        println!("nothing to do");
+    }
+    for step in done {
+        println!("{step}: {}", if direction == Direction::Up { "done" } else { "taken back" });
+    }
+    Ok(())
+}
+
+async fn init(store: Store) -> anyhow::Result<()> {
+    store.migrate(Direction::Up).await?;
+    let made = store.write(|transaction| {
+        if !token::list(transaction, "", 1)?.is_empty() {
+            return Err(problem::Problem::conflict("there are tokens already: whoever has an admin's can make others"));
+        }
+        token::create(transaction, "first admin", Scope::Admin, None, None, None)
+    });
+    let (_, secret) = made.await.map_err(|problem| anyhow::anyhow!("{}", problem.detail()))?;
+    println!("{}", secret.reveal());
+    eprintln!("This is the first admin token. It is not shown again.");
+    Ok(())
+}

@@ -1,0 +1,349 @@
+//! Changes: all that happens to an environment's flags goes through [`commit`], one row of the log each.
+//!
+//! ```text
+//! edits ──► the flags, and those that need them ──► compiled ──► definitions that are others now
+//!                                                                 │
+//!                     revision + 1, log, what hosts get: one transaction
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flags_sync::{Change, Stamp};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value as Json, json};
+
+use super::environment::Environment;
+use super::flag;
+use crate::clock::now_ms;
+use crate::definition::{Configured, Known, definition};
+use crate::model::Config;
+use crate::problem::Problem;
+use crate::store::{News, StoreError, Transaction, Value};
+
+/// Who changes something, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Author {
+    pub(crate) actor: String,
+    pub(crate) comment: String,
+}
+
+/// What happens to a flag in an environment.
+#[derive(Clone, Debug)]
+pub(crate) struct Edit {
+    pub(crate) before: Option<Configured>,
+    pub(crate) after: Configured,
+}
+
+/// A row of the log.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Entry {
+    pub(crate) revision: u64,
+    pub(crate) epoch: u64,
+    pub(crate) time_ms: i64,
+    pub(crate) actor: String,
+    pub(crate) action: String,
+    pub(crate) comment: String,
+    pub(crate) flags: Vec<EntryFlag>,
+}
+
+/// What a change did to one flag.
+#[derive(Debug, Serialize)]
+pub(crate) struct EntryFlag {
+    pub(crate) key: String,
+    pub(crate) before: Json,
+    pub(crate) after: Json,
+}
+
+/// Makes the edits, and whatever follows from them, the environment's next revision. The caller has locked the environment.
+///
+/// # Errors
+/// Where one of the flags, or one that needs it, can't be compiled.
+pub(crate) fn commit(
+    transaction: &mut dyn Transaction,
+    environment: &Environment,
+    author: &Author,
+    action: &str,
+    edits: Vec<Edit>,
+    deliberate: bool,
+) -> Result<u64, Problem> {
+    let revision = environment.revision + 1;
+    let number = integer(revision)?;
+    let time_ms = now_ms();
+    for edit in &edits {
+        store(transaction, environment.id, &edit.after, number)?;
+    }
+    let changed = edits.iter().map(|edit| edit.after.flag.key.clone()).collect();
+    let (flags, removed) = compile(transaction, environment.id, changed)?;
+    let stamp = Stamp {
+        environment: environment.path.clone(),
+        epoch: environment.epoch,
+        revision,
+        time_ms: u64::try_from(time_ms).unwrap_or(0),
+    };
+    let change = Change { stamp, after: environment.revision, deliberate, flags, removed, evaluators: None };
+    let text = change.seal(&environment.secret());
+    let values = [
+        environment.id.into(),
+        number.into(),
+        integer(environment.epoch)?.into(),
+        time_ms.into(),
+        author.actor.as_str().into(),
+        action.into(),
+        author.comment.as_str().into(),
+        text.into(),
+    ];
+    let sql = "INSERT INTO change (environment_id, revision, epoch, time_ms, actor, action, comment, text) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    transaction.execute(sql, &values)?;
+    for Edit { before, after } in &edits {
+        let values = [
+            environment.id.into(),
+            number.into(),
+            after.flag.key.as_str().into(),
+            before.as_ref().map(|configured| shown(configured).to_string()).into(),
+            shown(after).to_string().into(),
+        ];
+        let sql =
+            "INSERT INTO change_flag (environment_id, revision, flag_key, before, after) VALUES ($1, $2, $3, $4, $5)";
+        transaction.execute(sql, &values)?;
+    }
+    let values = [number.into(), environment.id.into()];
+    transaction.execute("UPDATE environment SET revision = $1 WHERE id = $2", &values)?;
+    transaction.notify(News::Environment(environment.id))?;
+    Ok(revision)
+}
+
+/// A flag as the log keeps it: what it is, and what it does here.
+fn shown(configured: &Configured) -> Json {
+    let Configured { flag, config } = configured;
+    json!({"flag": flag.body, "archived": flag.archived_ms.is_some(), "config": config})
+}
+
+/// Writes a configuration; its definition comes later.
+fn store(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    configured: &Configured,
+    revision: i64,
+) -> Result<(), Problem> {
+    let Configured { flag, config } = configured;
+    let text = serde_json::to_string(config).map_err(|error| StoreError::Broken(error.to_string()))?;
+    let values = [environment_id.into(), flag.id.into(), text.into(), revision.into()];
+    let sql = "INSERT INTO flag_config (environment_id, flag_id, config, definition, revision) VALUES ($1, $2, $3, '', $4) \
+               ON CONFLICT (environment_id, flag_id) DO UPDATE SET config = excluded.config, revision = excluded.revision";
+    transaction.execute(sql, &values)?;
+    let ids = [environment_id.into(), flag.id.into()];
+    transaction.execute("DELETE FROM prerequisite WHERE environment_id = $1 AND flag_id = $2", &ids)?;
+    let mut seen = BTreeSet::new();
+    for prerequisite in &config.prerequisites {
+        if !seen.insert(&prerequisite.flag) {
+            continue;
+        }
+        // One that names no flag is found out by compiling.
+        let sql = "INSERT INTO prerequisite (environment_id, flag_id, needs_id) \
+                   SELECT $1, $2, id FROM flag WHERE project_id = $3 AND key = $4";
+        let values = [
+            environment_id.into(),
+            flag.id.into(),
+            flag_project(transaction, flag.id)?,
+            prerequisite.flag.as_str().into(),
+        ];
+        transaction.execute(sql, &values)?;
+    }
+    Ok(())
+}
+
+fn flag_project(transaction: &mut dyn Transaction, flag_id: i64) -> Result<Value, StoreError> {
+    let row = transaction.row("SELECT project_id FROM flag WHERE id = $1", &[flag_id.into()])?;
+    row.ok_or_else(|| StoreError::Broken("a flag is gone".to_owned()))?.integer(0).map(Value::from)
+}
+
+type Definitions = BTreeMap<String, Box<RawValue>>;
+
+/// Compiles flags and all that need them; what is another definition now, and the keys of what is none any more.
+fn compile(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    changed: BTreeSet<String>,
+) -> Result<(Definitions, Vec<String>), Problem> {
+    let (known, order) = neighbours(transaction, environment_id, &changed)?;
+    let (mut flags, mut removed) = (Definitions::new(), Vec::new());
+    for key in order {
+        let Some(configured) = known.get(&key) else { continue };
+        let text = if configured.flag.archived_ms.is_some() {
+            String::new()
+        } else {
+            definition(&key, &known).map_err(|problem| about(problem, &key, &changed))?
+        };
+        let ids = [environment_id.into(), configured.flag.id.into()];
+        let sql = "SELECT definition FROM flag_config WHERE environment_id = $1 AND flag_id = $2";
+        let before = transaction.row(sql, &ids)?.map_or(Ok(String::new()), |mut row| row.text(0))?;
+        if before == text {
+            continue;
+        }
+        let values = [text.as_str().into(), environment_id.into(), configured.flag.id.into()];
+        let sql = "UPDATE flag_config SET definition = $1 WHERE environment_id = $2 AND flag_id = $3";
+        transaction.execute(sql, &values)?;
+        if text.is_empty() {
+            removed.push(key);
+        } else {
+            flags.insert(key, raw(text)?);
+        }
+    }
+    Ok((flags, removed))
+}
+
+/// A problem of a flag that only needs a changed one is told as the changed one's.
+fn about(problem: Problem, key: &str, changed: &BTreeSet<String>) -> Problem {
+    if changed.contains(key) {
+        return problem;
+    }
+    Problem::conflict(format!(
+        "the flag {key:?}, which needs this one, could not be compiled any more: {}",
+        problem.detail()
+    ))
+}
+
+/// The flags of `keys`, those that need them, and what all these need; and which of them are to be compiled.
+fn neighbours(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    keys: &BTreeSet<String>,
+) -> Result<(Known, Vec<String>), Problem> {
+    let mut known = Known::new();
+    let mut to_compile = Vec::new();
+    let mut waiting: Vec<String> = keys.iter().cloned().collect();
+    let mut seen: BTreeSet<String> = keys.clone();
+    // Up: who needs them.
+    while let Some(key) = waiting.pop() {
+        let sql = "SELECT dependent.key FROM prerequisite \
+                   JOIN flag AS needed ON needed.id = needs_id JOIN flag AS dependent ON dependent.id = flag_id \
+                   WHERE environment_id = $1 AND needed.key = $2";
+        for mut row in transaction.rows(sql, &[environment_id.into(), key.as_str().into()])? {
+            let dependent = row.text(0)?;
+            if seen.insert(dependent.clone()) {
+                waiting.push(dependent);
+            }
+        }
+        to_compile.push(key);
+    }
+    // Down: what they need.
+    let mut waiting = to_compile.clone();
+    while let Some(key) = waiting.pop() {
+        if known.contains_key(&key) {
+            continue;
+        }
+        let Some(configured) = flag::configured(transaction, environment_id, &key)? else { continue };
+        waiting.extend(configured.config.prerequisites.iter().map(|needed| needed.flag.clone()));
+        known.insert(key, configured);
+    }
+    Ok((known, to_compile))
+}
+
+/// The configuration of a flag, and the revision that it was last changed by.
+pub(crate) fn config(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    flag_id: i64,
+) -> Result<Option<(Config, i64)>, StoreError> {
+    let sql = "SELECT config, revision FROM flag_config WHERE environment_id = $1 AND flag_id = $2";
+    let Some(mut row) = transaction.row(sql, &[environment_id.into(), flag_id.into()])? else { return Ok(None) };
+    let config = serde_json::from_str(&row.text(0)?).map_err(|error| StoreError::Broken(error.to_string()))?;
+    Ok(Some((config, row.integer(1)?)))
+}
+
+/// All definitions of an environment.
+pub(crate) fn definitions(transaction: &mut dyn Transaction, environment_id: i64) -> Result<Definitions, StoreError> {
+    let sql = "SELECT key, definition FROM flag_config JOIN flag ON flag.id = flag_id \
+               WHERE environment_id = $1 AND definition <> ''";
+    let mut definitions = Definitions::new();
+    for mut row in transaction.rows(sql, &[environment_id.into()])? {
+        definitions.insert(row.text(0)?, raw(row.text(1)?)?);
+    }
+    Ok(definitions)
+}
+
+/// The texts of at most `limit` changes after a revision, each with its epoch and revision, in order.
+pub(crate) fn texts(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    after: u64,
+    limit: i64,
+) -> Result<Vec<(u64, u64, String)>, StoreError> {
+    let sql = "SELECT epoch, revision, text FROM change WHERE environment_id = $1 AND revision > $2 ORDER BY revision LIMIT $3";
+    let rows = transaction.rows(sql, &[environment_id.into(), integer(after)?.into(), limit.into()])?;
+    rows.into_iter().map(|mut row| Ok((row.count(0)?, row.count(1)?, row.text(2)?))).collect()
+}
+
+/// At most `limit` entries of the log before a revision, the newest first; of one flag, where one is named.
+pub(crate) fn log(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    flag_key: Option<&str>,
+    before: i64,
+    limit: i64,
+) -> Result<Vec<Entry>, Problem> {
+    let mut values: Vec<Value> = vec![environment_id.into(), before.into(), limit.into()];
+    let mut condition = String::new();
+    if let Some(key) = flag_key {
+        values.push(key.into());
+        condition.push_str(
+            " AND revision IN (SELECT revision FROM change_flag WHERE environment_id = $1 AND flag_key = $4)",
+        );
+    }
+    let sql = format!(
+        "SELECT revision, epoch, time_ms, actor, action, comment FROM change \
+         WHERE environment_id = $1 AND revision < $2{condition} ORDER BY revision DESC LIMIT $3"
+    );
+    let mut entries = Vec::new();
+    for mut row in transaction.rows(&sql, &values)? {
+        entries.push(Entry {
+            revision: row.count(0)?,
+            epoch: row.count(1)?,
+            time_ms: row.integer(2)?,
+            actor: row.text(3)?,
+            action: row.text(4)?,
+            comment: row.text(5)?,
+            flags: Vec::new(),
+        });
+    }
+    for entry in &mut entries {
+        let sql = "SELECT flag_key, before, after FROM change_flag WHERE environment_id = $1 AND revision = $2 ORDER BY flag_key";
+        for row in transaction.rows(sql, &[environment_id.into(), integer(entry.revision)?.into()])? {
+            entry.flags.push(entry_flag(row)?);
+        }
+    }
+    Ok(entries)
+}
+
+/// How flags were after a revision, for those that have changed since: what the first change after it found.
+pub(crate) fn as_of(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    revision: u64,
+) -> Result<Vec<EntryFlag>, Problem> {
+    let sql = "SELECT flag_key, before, after FROM change_flag AS first WHERE environment_id = $1 AND revision = \
+               (SELECT MIN(revision) FROM change_flag WHERE environment_id = $1 AND flag_key = first.flag_key AND revision > $2) \
+               ORDER BY flag_key";
+    let rows = transaction.rows(sql, &[environment_id.into(), integer(revision)?.into()])?;
+    rows.into_iter().map(|row| Ok(entry_flag(row)?)).collect()
+}
+
+fn entry_flag(mut row: crate::store::Row) -> Result<EntryFlag, StoreError> {
+    let json = |text: Option<String>| match text {
+        Some(text) => serde_json::from_str(&text).map_err(|error| StoreError::Broken(error.to_string())),
+        None => Ok(Json::Null),
+    };
+    let key = row.text(0)?;
+    Ok(EntryFlag { key, before: json(row.optional_text(1)?)?, after: json(row.optional_text(2)?)? })
+}
+
+fn raw(text: String) -> Result<Box<RawValue>, StoreError> {
+    RawValue::from_string(text).map_err(|error| StoreError::Broken(error.to_string()))
+}
+
+pub(crate) fn integer(number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number).map_err(|_| StoreError::Broken(format!("{number} is too large")))
+}

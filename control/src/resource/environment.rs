@@ -1,0 +1,197 @@
+//! Environments of a project: what hosts follow, each with revisions and a key of its own.
+
+use flags_sync::SecretKey;
+use serde::{Deserialize, Serialize};
+
+use super::change::{Author, Edit};
+use super::project::Project;
+use super::{change, flag};
+use crate::clock::now_ms;
+use crate::definition::Configured;
+use crate::model::{Config, check_key, check_text};
+use crate::problem::Problem;
+use crate::store::{News, Row, StoreError, Transaction};
+
+/// An environment.
+#[derive(Clone, Debug)]
+pub(crate) struct Environment {
+    pub(crate) id: i64,
+    pub(crate) project_id: i64,
+    /// `project/environment`.
+    pub(crate) path: String,
+    pub(crate) key: String,
+    pub(crate) name: String,
+    pub(crate) epoch: u64,
+    pub(crate) revision: u64,
+    pub(crate) created_ms: i64,
+    seed: [u8; 32],
+}
+
+/// An environment as the API shows it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EnvironmentView {
+    key: String,
+    name: String,
+    epoch: u64,
+    revision: u64,
+    /// What hosts check its snapshots with.
+    public_key: String,
+    created_ms: i64,
+}
+
+/// What an environment is made from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct NewEnvironment {
+    pub(crate) key: String,
+    #[serde(default)]
+    pub(crate) name: String,
+    /// The environment of the same project whose configurations it begins with; absent: every flag is disabled.
+    #[serde(default)]
+    pub(crate) clone_of: Option<String>,
+}
+
+const QUERY: &str = "SELECT environment.id, project_id, project.key || '/' || environment.key, environment.key, \
+     environment.name, epoch, revision, environment.created_ms, seed \
+     FROM environment JOIN project ON project.id = project_id";
+
+impl Environment {
+    pub(crate) fn secret(&self) -> SecretKey {
+        SecretKey::from_seed(&self.seed)
+    }
+
+    pub(crate) fn view(&self) -> EnvironmentView {
+        EnvironmentView {
+            key: self.key.clone(),
+            name: self.name.clone(),
+            epoch: self.epoch,
+            revision: self.revision,
+            public_key: self.secret().public().to_string(),
+            created_ms: self.created_ms,
+        }
+    }
+}
+
+pub(crate) fn create(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    new: &NewEnvironment,
+    author: &Author,
+) -> Result<Environment, Problem> {
+    check_key(&new.key, "/key")?;
+    check_text(&new.name, "/name")?;
+    // Flags are made in all environments: none while one of them comes.
+    lock_all(transaction, project)?;
+    let model = match &new.clone_of {
+        Some(key) => Some(find(transaction, project, key)?),
+        None => None,
+    };
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| StoreError::Broken(format!("no random bytes: {error}")))?;
+    let environment = Environment {
+        id: transaction.new_id()?,
+        project_id: project.id,
+        path: format!("{}/{}", project.key, new.key),
+        key: new.key.clone(),
+        name: new.name.clone(),
+        epoch: 1,
+        revision: 0,
+        created_ms: now_ms(),
+        seed,
+    };
+    let values = [
+        environment.id.into(),
+        environment.project_id.into(),
+        environment.key.as_str().into(),
+        environment.name.as_str().into(),
+        1.into(),
+        0.into(),
+        seed.as_slice().into(),
+        environment.created_ms.into(),
+    ];
+    let sql = "INSERT INTO environment (id, project_id, key, name, epoch, revision, seed, created_ms) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    transaction.execute(sql, &values).map_err(|error| match error {
+        StoreError::Taken => Problem::conflict(format!("there is an environment {:?} already", new.key)),
+        error => error.into(),
+    })?;
+    let edits = first_edits(transaction, project, model.as_ref())?;
+    change::commit(transaction, &environment, author, "environment.create", edits, false)?;
+    transaction.notify(News::Environment(environment.id))?;
+    find(transaction, project, &environment.key)
+}
+
+/// A configuration for each flag.
+fn first_edits(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    model: Option<&Environment>,
+) -> Result<Vec<Edit>, Problem> {
+    let mut edits = Vec::new();
+    for flag in flag::all(transaction, project.id)? {
+        let config = match model {
+            Some(model) => change::config(transaction, model.id, flag.id)?.map(|(config, _)| config),
+            None => None,
+        };
+        let config: Config = config.unwrap_or_else(|| flag.body.first_config());
+        edits.push(Edit { before: None, after: Configured { flag, config } });
+    }
+    Ok(edits)
+}
+
+pub(crate) fn find(transaction: &mut dyn Transaction, project: &Project, key: &str) -> Result<Environment, Problem> {
+    by(transaction, "project_id = $1 AND environment.key = $2", project, key)
+}
+
+/// The same, and nobody else changes it until this transaction ends.
+pub(crate) fn lock(transaction: &mut dyn Transaction, project: &Project, key: &str) -> Result<Environment, Problem> {
+    let locks = transaction.for_update();
+    let sql = format!("SELECT id FROM environment WHERE project_id = $1 AND key = $2{locks}");
+    transaction.row(&sql, &[project.id.into(), key.into()])?;
+    find(transaction, project, key)
+}
+
+/// All of the project, in the order in which everybody locks them.
+pub(crate) fn lock_all(transaction: &mut dyn Transaction, project: &Project) -> Result<Vec<Environment>, Problem> {
+    let locks = transaction.for_update();
+    // The project's row too: there may be no environment yet.
+    transaction.row(&format!("SELECT id FROM project WHERE id = $1{locks}"), &[project.id.into()])?;
+    let sql = format!("SELECT id FROM environment WHERE project_id = $1 ORDER BY id{locks}");
+    transaction.rows(&sql, &[project.id.into()])?;
+    list(transaction, project)
+}
+
+pub(crate) fn list(transaction: &mut dyn Transaction, project: &Project) -> Result<Vec<Environment>, Problem> {
+    let sql = format!("{QUERY} WHERE project_id = $1 ORDER BY environment.id");
+    transaction.rows(&sql, &[project.id.into()])?.into_iter().map(|row| Ok(from(row)?)).collect()
+}
+
+pub(crate) fn with_id(transaction: &mut dyn Transaction, id: i64) -> Result<Option<Environment>, StoreError> {
+    transaction.row(&format!("{QUERY} WHERE environment.id = $1"), &[id.into()])?.map(from).transpose()
+}
+
+fn by(
+    transaction: &mut dyn Transaction,
+    condition: &str,
+    project: &Project,
+    key: &str,
+) -> Result<Environment, Problem> {
+    let row = transaction.row(&format!("{QUERY} WHERE {condition}"), &[project.id.into(), key.into()])?;
+    let not_found = || Problem::not_found(format!("the project {:?} has no environment {key:?}", project.key));
+    row.map_or_else(|| Err(not_found()), |row| Ok(from(row)?))
+}
+
+fn from(mut row: Row) -> Result<Environment, StoreError> {
+    Ok(Environment {
+        id: row.integer(0)?,
+        project_id: row.integer(1)?,
+        path: row.text(2)?,
+        key: row.text(3)?,
+        name: row.text(4)?,
+        epoch: row.count(5)?,
+        revision: row.count(6)?,
+        created_ms: row.integer(7)?,
+        seed: row.bytes(8)?.try_into().map_err(|_| StoreError::Broken("a seed is not 32 bytes long".to_owned()))?,
+    })
+}

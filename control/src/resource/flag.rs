@@ -1,0 +1,313 @@
+//! Flags: what they are in a project, and what they do in its environments.
+
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use super::change::{self, Author, Edit};
+use super::environment::{self, Environment};
+use super::project::Project;
+use crate::clock::now_ms;
+use crate::definition::Configured;
+use crate::model::{Config, Flag, FlagBody, check_key};
+use crate::problem::Problem;
+use crate::store::{Row, StoreError, Transaction, Value};
+
+/// A flag as the API shows it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FlagView<'f> {
+    key: &'f str,
+    #[serde(flatten)]
+    body: &'f FlagBody,
+    archived: bool,
+    created_ms: i64,
+    changed_ms: i64,
+    version: i64,
+}
+
+impl Flag {
+    pub(crate) fn view(&self) -> FlagView<'_> {
+        FlagView {
+            key: &self.key,
+            body: &self.body,
+            archived: self.archived_ms.is_some(),
+            created_ms: self.created_ms,
+            changed_ms: self.changed_ms,
+            version: self.version,
+        }
+    }
+}
+
+/// What a list of flags is narrowed to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    /// Only flags whose key comes after this one.
+    pub(crate) after: String,
+    /// A part of key, description, owner or tags, in any case.
+    pub(crate) search: String,
+    pub(crate) archived: bool,
+    pub(crate) limit: i64,
+}
+
+const COLUMNS: &str = "flag.id, flag.key, type, variants, description, owner, tags, kind, expires_ms, archived_ms, flag.created_ms, \
+                       changed_ms, version";
+
+/// Makes a flag, disabled in every environment or as `configs` (by environment's key) say.
+pub(crate) fn create(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    key: &str,
+    body: FlagBody,
+    mut configs: std::collections::BTreeMap<String, Config>,
+    author: &Author,
+) -> Result<Flag, Problem> {
+    check_key(key, "/key")?;
+    body.check()?;
+    let environments = environment::lock_all(transaction, project)?;
+    let now = now_ms();
+    let id = transaction.new_id()?;
+    let flag = Flag { id, key: key.to_owned(), body, archived_ms: None, created_ms: now, changed_ms: now, version: 1 };
+    let mut values = columns(&flag)?;
+    values.extend([project.id.into(), flag.created_ms.into()]);
+    let sql = "INSERT INTO flag (id, key, type, variants, description, owner, tags, kind, expires_ms, archived_ms, changed_ms, version, \
+               project_id, created_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+    transaction.execute(sql, &values).map_err(|error| match error {
+        // Archived ones too: a key means one flag for ever.
+        StoreError::Taken => Problem::conflict(format!("there is, or was, a flag {key:?}: keys are not used again")),
+        error => error.into(),
+    })?;
+    for environment in &environments {
+        let config = configs.remove(&environment.key).unwrap_or_else(|| flag.body.first_config());
+        let edits = vec![Edit { before: None, after: Configured { flag: flag.clone(), config } }];
+        change::commit(transaction, environment, author, "flag.create", edits, false)
+            .map_err(|problem| problem.within(&format!("/environments/{}", environment.key)))?;
+    }
+    if let Some(unknown) = configs.keys().next() {
+        let detail = format!("the project {:?} has no environment {unknown:?}", project.key);
+        return Err(Problem::invalid(format!("/environments/{}", crate::model::escaped(unknown)), detail));
+    }
+    Ok(flag)
+}
+
+/// Gives a flag another body.
+pub(crate) fn update(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    flag: &Flag,
+    body: FlagBody,
+    author: &Author,
+) -> Result<Flag, Problem> {
+    if body.flag_type != flag.body.flag_type {
+        return Err(Problem::invalid("/type", "a flag keeps its type: programs rely on it"));
+    }
+    body.check()?;
+    change_everywhere(transaction, project, flag, Flag { body, ..flag.clone() }, author, "flag.update")
+}
+
+/// Takes a flag from all hosts; its key stays taken.
+pub(crate) fn archive(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    flag: &Flag,
+    author: &Author,
+) -> Result<Flag, Problem> {
+    if flag.archived_ms.is_some() {
+        return Ok(flag.clone());
+    }
+    let sql = "SELECT dependent.key, environment.key FROM prerequisite JOIN flag AS dependent ON dependent.id = flag_id \
+               JOIN environment ON environment.id = environment_id WHERE needs_id = $1 ORDER BY 1, 2";
+    if let Some(mut row) = transaction.rows(sql, &[flag.id.into()])?.into_iter().next() {
+        let detail = format!("the flag {:?} needs it in the environment {:?}", row.text(0)?, row.text(1)?);
+        return Err(Problem::conflict(detail));
+    }
+    let archived = Flag { archived_ms: Some(now_ms()), ..flag.clone() };
+    change_everywhere(transaction, project, flag, archived, author, "flag.archive")
+}
+
+/// Brings an archived flag back, configured as it was.
+pub(crate) fn restore(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    flag: &Flag,
+    author: &Author,
+) -> Result<Flag, Problem> {
+    if flag.archived_ms.is_none() {
+        return Ok(flag.clone());
+    }
+    let restored = Flag { archived_ms: None, ..flag.clone() };
+    change_everywhere(transaction, project, flag, restored, author, "flag.restore")
+}
+
+fn change_everywhere(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    old: &Flag,
+    new: Flag,
+    author: &Author,
+    action: &str,
+) -> Result<Flag, Problem> {
+    let new = Flag { changed_ms: now_ms(), version: old.version + 1, ..new };
+    let environments = environment::lock_all(transaction, project)?;
+    // The caller read the flag before the locks were had.
+    let current = find(transaction, project, &old.key)?;
+    if current.version != old.version {
+        return Err(Problem::outdated(current.version));
+    }
+    let sql = "UPDATE flag SET key = $2, type = $3, variants = $4, description = $5, owner = $6, tags = $7, kind = $8, \
+               expires_ms = $9, archived_ms = $10, changed_ms = $11, version = $12 WHERE id = $1";
+    transaction.execute(sql, &columns(&new)?)?;
+    for environment in &environments {
+        let Some((config, _)) = change::config(transaction, environment.id, old.id)? else { continue };
+        let before = Some(Configured { flag: old.clone(), config: config.clone() });
+        let edits = vec![Edit { before, after: Configured { flag: new.clone(), config } }];
+        change::commit(transaction, environment, author, action, edits, false).map_err(|problem| {
+            Problem::conflict(format!("in the environment {:?}: {}", environment.key, problem.detail()))
+        })?;
+    }
+    Ok(new)
+}
+
+/// Gives a flag another configuration in an environment, which the caller has locked. Returns the revision.
+pub(crate) fn configure(
+    transaction: &mut dyn Transaction,
+    environment: &Environment,
+    flag: &Flag,
+    before: Config,
+    after: Config,
+    author: &Author,
+) -> Result<u64, Problem> {
+    if flag.archived_ms.is_some() {
+        return Err(Problem::conflict(format!("the flag {:?} is archived", flag.key)));
+    }
+    let configured = |config| Configured { flag: flag.clone(), config };
+    let edits = vec![Edit { before: Some(configured(before)), after: configured(after) }];
+    change::commit(transaction, environment, author, "flag.configure", edits, false)
+}
+
+/// Configures flags as they were at a revision: a change like any other. Flags that came later are disabled.
+///
+/// Returns the new revision, or the current one where nothing differs.
+pub(crate) fn roll_back(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    environment: &Environment,
+    revision: u64,
+    author: &Author,
+) -> Result<u64, Problem> {
+    if revision > environment.revision {
+        let detail = format!("the environment has had {} revisions", environment.revision);
+        return Err(Problem::invalid("/revision", detail));
+    }
+    let mut edits = Vec::new();
+    for old in change::as_of(transaction, environment.id, revision)? {
+        let flag = find(transaction, project, &old.key)?;
+        let Some((current, _)) = change::config(transaction, environment.id, flag.id)? else { continue };
+        let config = match old.before.get("config") {
+            Some(config) => serde_json::from_value(config.clone())
+                .map_err(|error| StoreError::Broken(format!("the log of {:?}: {error}", old.key)))?,
+            None => flag.body.first_config(),
+        };
+        if config == current || flag.archived_ms.is_some() {
+            continue;
+        }
+        let configured = |config| Configured { flag: flag.clone(), config };
+        edits.push(Edit { before: Some(configured(current)), after: configured(config) });
+    }
+    if edits.is_empty() {
+        return Ok(environment.revision);
+    }
+    // Somebody asked for just this.
+    change::commit(transaction, environment, author, "environment.rollback", edits, true)
+}
+
+pub(crate) fn find(transaction: &mut dyn Transaction, project: &Project, key: &str) -> Result<Flag, Problem> {
+    let sql = format!("SELECT {COLUMNS} FROM flag WHERE project_id = $1 AND key = $2");
+    let row = transaction.row(&sql, &[project.id.into(), key.into()])?;
+    let not_found = || Problem::not_found(format!("the project {:?} has no flag {key:?}", project.key));
+    row.map_or_else(|| Err(not_found()), |mut row| Ok(from(&mut row)?))
+}
+
+/// All flags of a project, archived ones too.
+pub(crate) fn all(transaction: &mut dyn Transaction, project_id: i64) -> Result<Vec<Flag>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM flag WHERE project_id = $1 ORDER BY key");
+    transaction.rows(&sql, &[project_id.into()])?.iter_mut().map(from).collect()
+}
+
+pub(crate) fn list(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    filter: &Filter,
+) -> Result<Vec<Flag>, Problem> {
+    let archived = if filter.archived { "IS NOT NULL" } else { "IS NULL" };
+    let mut values: Vec<Value> = vec![project.id.into(), filter.after.as_str().into(), filter.limit.into()];
+    let mut search = String::new();
+    for word in filter.search.split_whitespace() {
+        // The characters that mean something to LIKE, taken as they are.
+        let word = word.to_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
+        values.push(format!("%{word}%").into());
+        let text = "LOWER(flag.key || ' ' || description || ' ' || owner || ' ' || tags)";
+        search.push_str(&format!(" AND {text} LIKE ${} ESCAPE '!'", values.len()));
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM flag WHERE project_id = $1 AND flag.key > $2 AND archived_ms {archived}{search} ORDER BY flag.key LIMIT $3"
+    );
+    transaction.rows(&sql, &values)?.iter_mut().map(|row| Ok(from(row)?)).collect()
+}
+
+/// A flag and its configuration.
+pub(crate) fn configured(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    key: &str,
+) -> Result<Option<Configured>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS}, config FROM flag_config JOIN flag ON flag.id = flag_id WHERE environment_id = $1 AND flag.key = $2"
+    );
+    let Some(mut row) = transaction.row(&sql, &[environment_id.into(), key.into()])? else { return Ok(None) };
+    let flag = from(&mut row)?;
+    Ok(Some(Configured { flag, config: parsed(row.text(13)?)? }))
+}
+
+fn columns(flag: &Flag) -> Result<Vec<Value>, StoreError> {
+    let body = &flag.body;
+    let word = |json: Json| json.as_str().unwrap_or_default().to_owned();
+    Ok(vec![
+        flag.id.into(),
+        flag.key.as_str().into(),
+        word(json!(body.flag_type)).into(),
+        json!(body.variants).to_string().into(),
+        body.description.as_str().into(),
+        body.owner.as_str().into(),
+        json!(body.tags).to_string().into(),
+        word(json!(body.kind)).into(),
+        body.expires_ms.into(),
+        flag.archived_ms.into(),
+        flag.changed_ms.into(),
+        flag.version.into(),
+    ])
+}
+
+fn from(row: &mut Row) -> Result<Flag, StoreError> {
+    Ok(Flag {
+        id: row.integer(0)?,
+        key: row.text(1)?,
+        body: FlagBody {
+            flag_type: parsed(Json::String(row.text(2)?).to_string())?,
+            variants: parsed(row.text(3)?)?,
+            description: row.text(4)?,
+            owner: row.text(5)?,
+            tags: parsed(row.text(6)?)?,
+            kind: parsed(Json::String(row.text(7)?).to_string())?,
+            expires_ms: row.optional_integer(8)?,
+        },
+        archived_ms: row.optional_integer(9)?,
+        created_ms: row.integer(10)?,
+        changed_ms: row.integer(11)?,
+        version: row.integer(12)?,
+    })
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(text: String) -> Result<T, StoreError> {
+    serde_json::from_str(&text)
+        .map_err(|error| StoreError::Broken(format!("what is stored is not understood: {error}")))
+}

@@ -1,0 +1,7 @@
+//! What the API's requests do to the database, each in one transaction.
+
+pub(crate) mod change;
+pub(crate) mod environment;
+pub(crate) mod flag;
+pub(crate) mod project;
+pub(crate) mod token;

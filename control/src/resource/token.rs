@@ -1,0 +1,200 @@
+//! Tokens: who may do what, where.
+//!
+//! A token's text is `flags_ID_SECRET`. The ID finds the row; of the SECRET, 32 random bytes, only the hash is kept.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::clock::now_ms;
+use crate::model::check_text;
+use crate::problem::Problem;
+use crate::store::{News, Row, StoreError, Transaction, Value};
+
+/// What a token is good for; each but `sync` includes those below it, and all include `sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Scope {
+    /// Snapshots and streams, for hosts.
+    Sync,
+    Read,
+    Write,
+    /// Tokens, projects and environments too.
+    Admin,
+}
+
+impl Scope {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Sync, Self::Read, Self::Write, Self::Admin].into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A token as it is stored.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Token {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) scope: Scope,
+    #[serde(skip)]
+    pub(crate) project_id: Option<i64>,
+    #[serde(skip)]
+    pub(crate) environment_id: Option<i64>,
+    pub(crate) created_ms: i64,
+    pub(crate) expires_ms: Option<i64>,
+    pub(crate) revoked_ms: Option<i64>,
+    pub(crate) used_ms: Option<i64>,
+    #[serde(skip)]
+    hash: Vec<u8>,
+}
+
+/// What is shown once: the whole token.
+#[derive(Debug)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+const COLUMNS: &str = "id, name, scope, project_id, environment_id, created_ms, expires_ms, revoked_ms, used_ms, hash";
+
+impl Token {
+    /// Whether it can be used now.
+    pub(crate) fn is_alive(&self, now_ms: i64) -> bool {
+        self.revoked_ms.is_none_or(|at| at > now_ms) && self.expires_ms.is_none_or(|at| at > now_ms)
+    }
+
+    /// Whether `secret` is this token's; takes as long whatever the answer.
+    pub(crate) fn has_secret(&self, secret: &str) -> bool {
+        Sha256::digest(secret.as_bytes()).as_slice().ct_eq(&self.hash).into()
+    }
+}
+
+/// The ID and secret of a token's text.
+pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
+    text.strip_prefix("flags_")?.split_once('_').filter(|(id, secret)| id.len() == 16 && secret.len() == 43)
+}
+
+/// Makes a token; what comes with it is shown once and never again.
+pub(crate) fn create(
+    transaction: &mut dyn Transaction,
+    name: &str,
+    scope: Scope,
+    project_id: Option<i64>,
+    environment_id: Option<i64>,
+    expires_ms: Option<i64>,
+) -> Result<(Token, Secret), Problem> {
+    check_text(name, "/name")?;
+    if expires_ms.is_some_and(|at| at <= now_ms()) {
+        return Err(Problem::invalid("/expiresMs", "is in the past"));
+    }
+    let mut random = [0; 40];
+    getrandom::fill(&mut random).map_err(|error| StoreError::Broken(format!("no random bytes: {error}")))?;
+    let (id, secret) = random.split_at(8);
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let secret = URL_SAFE_NO_PAD.encode(secret);
+    let text = Secret(format!("flags_{id}_{secret}"));
+    let hash = Sha256::digest(secret.as_bytes()).to_vec();
+    let created_ms = now_ms();
+    let token = Token {
+        id,
+        name: name.to_owned(),
+        scope,
+        project_id,
+        environment_id,
+        created_ms,
+        expires_ms,
+        revoked_ms: None,
+        used_ms: None,
+        hash,
+    };
+    let values = [
+        token.id.as_str().into(),
+        name.into(),
+        scope.as_str().into(),
+        project_id.into(),
+        environment_id.into(),
+        created_ms.into(),
+        expires_ms.into(),
+        Value::from(token.hash.as_slice()),
+    ];
+    let sql = "INSERT INTO token (id, name, scope, project_id, environment_id, created_ms, expires_ms, hash) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    transaction.execute(sql, &values)?;
+    Ok((token, text))
+}
+
+/// Ends a token at a time, now or after an overlap. One that ends earlier anyway stays so.
+pub(crate) fn revoke(transaction: &mut dyn Transaction, id: &str, at_ms: i64) -> Result<Token, Problem> {
+    let sql = "UPDATE token SET revoked_ms = $1 WHERE id = $2 AND (revoked_ms IS NULL OR revoked_ms > $1)";
+    transaction.execute(sql, &[at_ms.into(), id.into()])?;
+    transaction.notify(News::Tokens)?;
+    find(transaction, id)?.ok_or_else(|| Problem::not_found(format!("there is no token {id:?}")))
+}
+
+/// A new token like `id`, which goes on for `overlap_ms`.
+pub(crate) fn rotate(transaction: &mut dyn Transaction, id: &str, overlap_ms: i64) -> Result<(Token, Secret), Problem> {
+    let not_found = || Problem::not_found(format!("there is no token {id:?}"));
+    let old = find(transaction, id)?.ok_or_else(not_found)?;
+    if !old.is_alive(now_ms()) {
+        return Err(Problem::conflict("the token has ended already"));
+    }
+    let made = create(transaction, &old.name, old.scope, old.project_id, old.environment_id, old.expires_ms)?;
+    revoke(transaction, id, now_ms().saturating_add(overlap_ms))?;
+    Ok(made)
+}
+
+pub(crate) fn find(transaction: &mut dyn Transaction, id: &str) -> Result<Option<Token>, StoreError> {
+    transaction.row(&format!("SELECT {COLUMNS} FROM token WHERE id = $1"), &[id.into()])?.map(from).transpose()
+}
+
+pub(crate) fn list(transaction: &mut dyn Transaction, after: &str, limit: i64) -> Result<Vec<Token>, Problem> {
+    let sql = format!("SELECT {COLUMNS} FROM token WHERE id > $1 ORDER BY id LIMIT $2");
+    transaction.rows(&sql, &[after.into(), limit.into()])?.into_iter().map(|row| Ok(from(row)?)).collect()
+}
+
+/// Notes when tokens were last used, in milliseconds since 1970.
+pub(crate) fn used(transaction: &mut dyn Transaction, uses: &[(String, i64)]) -> Result<(), StoreError> {
+    for (id, at_ms) in uses {
+        let sql = "UPDATE token SET used_ms = $1 WHERE id = $2 AND (used_ms IS NULL OR used_ms < $1)";
+        transaction.execute(sql, &[(*at_ms).into(), id.as_str().into()])?;
+    }
+    Ok(())
+}
+
+fn from(mut row: Row) -> Result<Token, StoreError> {
+    let scope = row.text(2)?;
+    Ok(Token {
+        id: row.text(0)?,
+        name: row.text(1)?,
+        scope: Scope::parse(&scope).ok_or_else(|| StoreError::Broken(format!("the scope {scope:?} is not known")))?,
+        project_id: row.optional_integer(3)?,
+        environment_id: row.optional_integer(4)?,
+        created_ms: row.integer(5)?,
+        expires_ms: row.optional_integer(6)?,
+        revoked_ms: row.optional_integer(7)?,
+        used_ms: row.optional_integer(8)?,
+        hash: row.bytes(9)?,
+    })
+}

@@ -1,0 +1,59 @@
+//! `…/environments/ENVIRONMENT/changes` and `…/rollback`
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::request::{Answer, Items, Page, Write};
+use crate::app::App;
+use crate::auth::Access;
+use crate::problem::Problem;
+use crate::resource::token::Scope;
+use crate::resource::{change, environment, flag, project};
+
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Path((project, environment)): Path<(String, String)>,
+    page: Page,
+) -> Result<Answer, Problem> {
+    let limit = page.limit()?;
+    let before = match page.cursor.as_str() {
+        "" => i64::MAX,
+        cursor => cursor.parse().map_err(|_| Problem::invalid("", "the cursor is not one of ours"))?,
+    };
+    let entries = app.store.read(move |transaction| {
+        let project = project::find(transaction, &project)?;
+        let environment = environment::find(transaction, &project, &environment)?;
+        access.may_at(Scope::Read, &environment)?;
+        change::log(transaction, environment.id, page.flag.as_deref(), before, limit + 1)
+    });
+    Answer::ok(&Items::new(entries.await?, limit, |entry| entry.revision.to_string()))
+}
+
+/// To which revision.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollBack {
+    revision: u64,
+}
+
+pub(super) async fn roll_back(
+    State(app): State<Arc<App>>,
+    Path((project, environment)): Path<(String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    let RollBack { revision } = write.json()?;
+    write
+        .run(&app, move |transaction, write| {
+            let project = project::find(transaction, &project)?;
+            let environment = environment::lock(transaction, &project, &environment)?;
+            write.access.may_at(Scope::Write, &environment)?;
+            let revision = flag::roll_back(transaction, &project, &environment, revision, &write.author)?;
+            Answer::new(StatusCode::OK, &json!({"revision": revision}))
+        })
+        .await
+}

@@ -1,0 +1,58 @@
+//! `/api/v1/projects/PROJECT/environments`
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+use super::request::{Answer, Items, Write};
+use crate::app::App;
+use crate::auth::Access;
+use crate::problem::Problem;
+use crate::resource::token::Scope;
+use crate::resource::{environment, project};
+
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Path(project): Path<String>,
+) -> Result<Answer, Problem> {
+    let items = app.store.read(move |transaction| {
+        let project = project::find(transaction, &project)?;
+        access.may_read_of(&project)?;
+        let environments = environment::list(transaction, &project)?;
+        let views = environments.iter().filter(|environment| access.is_for_environment(environment));
+        Ok::<_, Problem>(views.map(environment::Environment::view).collect())
+    });
+    Answer::ok(&Items { items: items.await?, next: None })
+}
+
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Path(project): Path<String>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    let new = write.json::<environment::NewEnvironment>()?;
+    write
+        .run(&app, move |transaction, write| {
+            let project = project::find(transaction, &project)?;
+            write.access.may_in(Scope::Admin, &project)?;
+            let environment = environment::create(transaction, &project, &new, &write.author)?;
+            Answer::new(StatusCode::CREATED, &environment.view())
+        })
+        .await
+}
+
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Path((project, environment)): Path<(String, String)>,
+) -> Result<Answer, Problem> {
+    let found = app.store.read(move |transaction| {
+        let project = project::find(transaction, &project)?;
+        let environment = environment::find(transaction, &project, &environment)?;
+        access.may_at(Scope::Read, &environment)?;
+        Ok::<_, Problem>(environment)
+    });
+    Answer::ok(&found.await?.view())
+}

@@ -1,0 +1,255 @@
+//! `/api/v1/projects/PROJECT/flags` and `…/environments/ENVIRONMENT/flags`
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use super::request::{Answer, Items, Page, Write, parse_value};
+use crate::app::App;
+use crate::auth::Access;
+use crate::model::{Config, Flag, FlagBody, merge};
+use crate::problem::Problem;
+use crate::resource::change::Author;
+use crate::resource::environment::{self, Environment};
+use crate::resource::project::{self, Project};
+use crate::resource::token::Scope;
+use crate::resource::{change, flag};
+use crate::store::{StoreError, Transaction};
+
+/// What a flag is made from.
+#[derive(Clone, Debug, Deserialize)]
+struct NewFlag {
+    key: String,
+    /// What it does, by environment; where nothing is said it is disabled.
+    #[serde(default)]
+    environments: BTreeMap<String, Config>,
+    #[serde(flatten)]
+    body: serde_json::Map<String, Json>,
+}
+
+/// A configuration as the API shows it.
+#[derive(Serialize)]
+struct ConfigView<'c> {
+    #[serde(flatten)]
+    config: &'c Config,
+    revision: i64,
+}
+
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Path(project): Path<String>,
+    page: Page,
+) -> Result<Answer, Problem> {
+    let limit = page.limit()?;
+    let flags = app.store.read(move |transaction| {
+        let project = project::find(transaction, &project)?;
+        access.may_read_of(&project)?;
+        let filter =
+            flag::Filter { after: page.cursor, search: page.search, archived: page.archived, limit: limit + 1 };
+        flag::list(transaction, &project, &filter)
+    });
+    let Items { items, next } = Items::new(flags.await?, limit, |flag: &Flag| flag.key.clone());
+    Answer::ok(&Items { items: items.iter().map(Flag::view).collect(), next })
+}
+
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Path(project): Path<String>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    let new = write.json::<NewFlag>()?;
+    let body: FlagBody = parse_value(Json::Object(new.body))?;
+    write
+        .run(&app, move |transaction, write| {
+            let project = project::find(transaction, &project)?;
+            write.access.may_in(Scope::Write, &project)?;
+            let flag = flag::create(transaction, &project, &new.key, body, new.environments, &write.author)?;
+            answer(StatusCode::CREATED, &flag)
+        })
+        .await
+}
+
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Path((project, key)): Path<(String, String)>,
+) -> Result<Answer, Problem> {
+    let found = app.store.read(move |transaction| {
+        let project = project::find(transaction, &project)?;
+        access.may_read_of(&project)?;
+        flag::find(transaction, &project, &key)
+    });
+    answer(StatusCode::OK, &found.await?)
+}
+
+fn answer(status: StatusCode, flag: &Flag) -> Result<Answer, Problem> {
+    Ok(Answer::new(status, &flag.view())?.with_revision(flag.version))
+}
+
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    Path((project, key)): Path<(String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    let body: FlagBody = write.json()?;
+    write
+        .run(&app, move |transaction, write| {
+            let (project, flag) = writable(transaction, write, &project, &key)?;
+            write.require_revision(flag.version)?;
+            answer(StatusCode::OK, &flag::update(transaction, &project, &flag, body, &write.author)?)
+        })
+        .await
+}
+
+pub(super) async fn patch(
+    State(app): State<Arc<App>>,
+    Path((project, key)): Path<(String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    let patch: Json = write.json()?;
+    write
+        .run(&app, move |transaction, write| {
+            let (project, flag) = writable(transaction, write, &project, &key)?;
+            write.check_revision(flag.version)?;
+            let body = merged(&flag.body, patch)?;
+            answer(StatusCode::OK, &flag::update(transaction, &project, &flag, body, &write.author)?)
+        })
+        .await
+}
+
+pub(super) async fn archive(
+    State(app): State<Arc<App>>,
+    Path((project, key)): Path<(String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    come_or_go(app, project, key, write, flag::archive).await
+}
+
+pub(super) async fn restore(
+    State(app): State<Arc<App>>,
+    Path((project, key)): Path<(String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    come_or_go(app, project, key, write, flag::restore).await
+}
+
+type ComeOrGo = fn(&mut dyn Transaction, &Project, &Flag, &Author) -> Result<Flag, Problem>;
+
+async fn come_or_go(
+    app: Arc<App>,
+    project: String,
+    key: String,
+    write: Write,
+    how: ComeOrGo,
+) -> Result<Answer, Problem> {
+    write
+        .run(&app, move |transaction, write| {
+            let (project, flag) = writable(transaction, write, &project, &key)?;
+            write.check_revision(flag.version)?;
+            answer(StatusCode::OK, &how(transaction, &project, &flag, &write.author)?)
+        })
+        .await
+}
+
+fn writable(
+    transaction: &mut dyn Transaction,
+    write: &Write,
+    project: &str,
+    key: &str,
+) -> Result<(Project, Flag), Problem> {
+    let project = project::find(transaction, project)?;
+    write.access.may_in(Scope::Write, &project)?;
+    let flag = flag::find(transaction, &project, key)?;
+    Ok((project, flag))
+}
+
+pub(super) async fn show_config(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Path((project, environment, key)): Path<(String, String, String)>,
+) -> Result<Answer, Problem> {
+    let found = app.store.read(move |transaction| {
+        let project = project::find(transaction, &project)?;
+        let environment = environment::find(transaction, &project, &environment)?;
+        access.may_at(Scope::Read, &environment)?;
+        let flag = flag::find(transaction, &project, &key)?;
+        config(transaction, &environment, &flag)
+    });
+    let (config, revision) = found.await?;
+    config_answer(&config, revision)
+}
+
+fn config_answer(config: &Config, revision: i64) -> Result<Answer, Problem> {
+    Ok(Answer::ok(&ConfigView { config, revision })?.with_revision(revision))
+}
+
+fn config(transaction: &mut dyn Transaction, environment: &Environment, flag: &Flag) -> Result<(Config, i64), Problem> {
+    let found = change::config(transaction, environment.id, flag.id)?;
+    found.ok_or_else(|| StoreError::Broken(format!("{} has no configuration", flag.key)).into())
+}
+
+pub(super) async fn put_config(
+    State(app): State<Arc<App>>,
+    Path((project, environment, key)): Path<(String, String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    let new: Config = write.json()?;
+    configure(&app, write, project, environment, key, move |write, _, revision| {
+        write.require_revision(revision)?;
+        Ok(new)
+    })
+    .await
+}
+
+pub(super) async fn patch_config(
+    State(app): State<Arc<App>>,
+    Path((project, environment, key)): Path<(String, String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    let patch: Json = write.json()?;
+    configure(&app, write, project, environment, key, move |write, old, revision| {
+        write.check_revision(revision)?;
+        merged(old, patch)
+    })
+    .await
+}
+
+/// Gives a flag the configuration that `new` makes of the old one and its revision.
+async fn configure<N>(
+    app: &App,
+    write: Write,
+    project: String,
+    environment: String,
+    key: String,
+    new: N,
+) -> Result<Answer, Problem>
+where
+    N: FnOnce(&Write, &Config, i64) -> Result<Config, Problem> + Send + 'static,
+{
+    write
+        .run(app, move |transaction, write| {
+            let project = project::find(transaction, &project)?;
+            let environment = environment::lock(transaction, &project, &environment)?;
+            write.access.may_at(Scope::Write, &environment)?;
+            let flag = flag::find(transaction, &project, &key)?;
+            let (old, revision) = config(transaction, &environment, &flag)?;
+            let new = new(write, &old, revision)?;
+            if new == old {
+                return config_answer(&old, revision);
+            }
+            let revision = flag::configure(transaction, &environment, &flag, old, new.clone(), &write.author)?;
+            config_answer(&new, change::integer(revision)?)
+        })
+        .await
+}
+
+fn merged<T: Serialize + serde::de::DeserializeOwned>(old: &T, patch: Json) -> Result<T, Problem> {
+    let mut merged = json!(old);
+    merge(&mut merged, patch);
+    parse_value(merged)
+}

@@ -1,0 +1,90 @@
+//! The HTTP API, a file for each resource.
+
+mod change;
+mod environment;
+mod flag;
+mod health;
+mod project;
+mod request;
+mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::app::App;
+use crate::problem::Problem;
+use crate::sync;
+
+/// Everything that this program answers to.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let api = Router::new()
+        .route("/projects", get(project::list).post(project::create))
+        .route("/projects/{project}", get(project::show))
+        .route("/projects/{project}/environments", get(environment::list).post(environment::create))
+        .route("/projects/{project}/environments/{environment}", get(environment::show))
+        .route("/projects/{project}/environments/{environment}/rollback", post(change::roll_back))
+        .route("/projects/{project}/environments/{environment}/changes", get(change::list))
+        .route(
+            "/projects/{project}/environments/{environment}/flags/{flag}",
+            get(flag::show_config).put(flag::put_config).patch(flag::patch_config),
+        )
+        .route("/projects/{project}/flags", get(flag::list).post(flag::create))
+        .route("/projects/{project}/flags/{flag}", get(flag::show).put(flag::put).patch(flag::patch))
+        .route("/projects/{project}/flags/{flag}/archive", post(flag::archive))
+        .route("/projects/{project}/flags/{flag}/restore", post(flag::restore))
+        .route("/tokens", get(token::list).post(token::create))
+        .route("/tokens/{token}/revoke", post(token::revoke))
+        .route("/tokens/{token}/rotate", post(token::rotate))
+        .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), bounded));
+    let sync = Router::new()
+        .route("/{project}/{environment}/snapshot", get(sync::snapshot))
+        .route("/{project}/{environment}/stream", get(sync::stream));
+    Router::new()
+        .nest("/api/v1", api)
+        .nest("/sync/v1", sync)
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(|| async { Problem::not_found("there is nothing at this path") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path does not take this method")
+        })
+        .layer(middleware::from_fn(hardened))
+        .with_state(app)
+}
+
+/// No request takes longer than it may, slow bodies included.
+async fn bounded(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let limit = Duration::from_secs(app.config.limits.request_seconds);
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = "the request was not there, or not done, in time";
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail).into_response()
+        }
+    }
+}
+
+/// The headers that every answer has.
+async fn hardened(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}

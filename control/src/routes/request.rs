@@ -1,0 +1,336 @@
+//! What requests have in common: preconditions, dry runs, idempotency, pages.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json_;
+use sha2::{Digest, Sha256};
+
+use crate::app::App;
+use crate::auth::Access;
+use crate::clock::now_ms;
+use crate::model::check_text;
+use crate::problem::Problem;
+use crate::resource::change::Author;
+use crate::store::{StoreError, Transaction, Value};
+
+/// The longest `Idempotency-Key`.
+const KEY_BYTES: usize = 255;
+
+/// How many items a page has, unless asked otherwise, and at most.
+const PAGE: (i64, i64) = (100, 1_000);
+
+/// Who asks, admitted by token and rate.
+impl FromRequestParts<Arc<App>> for Access {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let access = app.auth.authenticate(&parts.headers).await?;
+        app.limits.request(access.token_id())?;
+        Ok(access)
+    }
+}
+
+/// A request that changes something.
+#[derive(Debug)]
+pub(crate) struct Write {
+    pub(crate) access: Access,
+    pub(crate) body: Bytes,
+    pub(crate) author: Author,
+    if_match: Option<String>,
+    dry_run: bool,
+    idempotency: Option<Idempotency>,
+}
+
+#[derive(Debug)]
+struct Idempotency {
+    key: String,
+    request: Vec<u8>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WriteQuery {
+    dry_run: bool,
+    comment: String,
+}
+
+impl FromRequest<Arc<App>> for Write {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let access = Access::from_request_parts(&mut parts, app).await?;
+        let query: Result<Query<WriteQuery>, QueryRejection> = Query::try_from_uri(&parts.uri);
+        let Query(query) = query.map_err(|error| Problem::invalid("", error.body_text()))?;
+        check_text(&query.comment, "")?;
+        let if_match = text(&parts.headers, header::IF_MATCH.as_str())?;
+        let key = text(&parts.headers, "idempotency-key")?;
+        let (method, target) = (parts.method.clone(), parts.uri.to_string());
+        let body = Bytes::from_request(Request::from_parts(parts, body), app).await.map_err(unreadable)?;
+        let idempotency = match key {
+            Some(key) if key.is_empty() || key.len() > KEY_BYTES => {
+                return Err(Problem::invalid("", "an Idempotency-Key has 1 to 255 characters"));
+            }
+            Some(key) => Some(Idempotency { key, request: fingerprint(&method, &target, if_match.as_deref(), &body) }),
+            None => None,
+        };
+        let author = Author { actor: access.actor(), comment: query.comment };
+        Ok(Self { access, body, author, if_match, dry_run: query.dry_run, idempotency })
+    }
+}
+
+fn unreadable(rejection: BytesRejection) -> Problem {
+    let kind = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { "too-large" } else { "unreadable" };
+    Problem::new(rejection.status(), kind, rejection.body_text())
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Problem::invalid("", format!("the header {name} is not ASCII")))?;
+    Ok(Some(text.to_owned()))
+}
+
+/// What makes two requests the same one.
+fn fingerprint(method: &Method, target: &str, if_match: Option<&str>, body: &[u8]) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    for part in [method.as_str().as_bytes(), target.as_bytes(), if_match.unwrap_or_default().as_bytes(), body] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().to_vec()
+}
+
+/// What a request is answered with.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    status: StatusCode,
+    etag: Option<String>,
+    body: Json_,
+    replayed: bool,
+}
+
+impl Answer {
+    pub(crate) fn new(status: StatusCode, body: &impl Serialize) -> Result<Self, Problem> {
+        let body = serde_json::to_value(body).map_err(|error| StoreError::Broken(error.to_string()))?;
+        Ok(Self { status, etag: None, body, replayed: false })
+    }
+
+    pub(crate) fn ok(body: &impl Serialize) -> Result<Self, Problem> {
+        Self::new(StatusCode::OK, body)
+    }
+
+    pub(crate) fn with_revision(mut self, revision: i64) -> Self {
+        self.etag = Some(format!("\"{revision}\""));
+        self
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        if let Some(etag) = self.etag.and_then(|etag| HeaderValue::from_str(&etag).ok()) {
+            response.headers_mut().insert(header::ETAG, etag);
+        }
+        if self.replayed {
+            response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// How a transaction ends without being committed.
+enum Stop {
+    Problem(Problem),
+    DryRun(Answer),
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Problem(error.into())
+    }
+}
+
+impl Write {
+    /// The body.
+    ///
+    /// # Errors
+    /// Where it is no such JSON.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        parse(&self.body)
+    }
+
+    /// # Errors
+    /// 412 where `If-Match` names another revision than the current one.
+    pub(crate) fn check_revision(&self, current: i64) -> Result<(), Problem> {
+        let Some(tags) = &self.if_match else { return Ok(()) };
+        let current_tag = format!("\"{current}\"");
+        let matches = tags.split(',').map(str::trim).any(|tag| tag == "*" || tag == current_tag);
+        if matches { Ok(()) } else { Err(Problem::outdated(current)) }
+    }
+
+    /// The same, where it has to be named: what is replaced whole must have been seen.
+    ///
+    /// # Errors
+    /// 428 where it is not named.
+    pub(crate) fn require_revision(&self, current: i64) -> Result<(), Problem> {
+        if self.if_match.is_none() {
+            let detail = "what is replaced whole needs If-Match with the ETag of what was seen (or *)";
+            return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, "precondition-required", detail));
+        }
+        self.check_revision(current)
+    }
+
+    /// Does `work` in one transaction; not at all where it was done before with the same `Idempotency-Key`, and without effect for a dry run.
+    ///
+    /// # Errors
+    /// `work`'s, and the store's.
+    pub(crate) async fn run<W>(self, app: &App, work: W) -> Result<Answer, Problem>
+    where
+        W: FnOnce(&mut dyn Transaction, &Self) -> Result<Answer, Problem> + Send + 'static,
+    {
+        let done = app.store.write(move |transaction| -> Result<Answer, Stop> {
+            if let Some(answer) = self.replay(transaction)? {
+                return Ok(answer);
+            }
+            let answer = work(transaction, &self)?;
+            if self.dry_run {
+                return Err(Stop::DryRun(answer));
+            }
+            self.remember(transaction, &answer)?;
+            Ok(answer)
+        });
+        match done.await {
+            Ok(answer) | Err(Stop::DryRun(answer)) => Ok(answer),
+            Err(Stop::Problem(problem)) => Err(problem),
+        }
+    }
+
+    fn replay(&self, transaction: &mut dyn Transaction) -> Result<Option<Answer>, Problem> {
+        let Some(Idempotency { key, request }) = &self.idempotency else { return Ok(None) };
+        let sql = "SELECT request, status, etag, body FROM idempotency WHERE token_id = $1 AND key = $2";
+        let values = [self.access.token_id().into(), key.as_str().into()];
+        let Some(mut row) = transaction.row(sql, &values)? else { return Ok(None) };
+        if row.bytes(0)? != *request {
+            let detail = "the Idempotency-Key was used for another request";
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail));
+        }
+        let broken = |what: String| StoreError::Broken(format!("a remembered answer: {what}"));
+        let status = u16::try_from(row.integer(1)?).ok().and_then(|status| StatusCode::from_u16(status).ok());
+        let etag = row.text(2)?;
+        Ok(Some(Answer {
+            status: status.ok_or_else(|| broken("no status".to_owned()))?,
+            etag: Some(etag).filter(|etag| !etag.is_empty()),
+            body: serde_json::from_str(&row.text(3)?).map_err(|error| broken(error.to_string()))?,
+            replayed: true,
+        }))
+    }
+
+    fn remember(&self, transaction: &mut dyn Transaction, answer: &Answer) -> Result<(), StoreError> {
+        let Some(Idempotency { key, request }) = &self.idempotency else { return Ok(()) };
+        let sql = "INSERT INTO idempotency (token_id, key, request, status, etag, body, created_ms) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let values: [Value; 7] = [
+            self.access.token_id().into(),
+            key.as_str().into(),
+            request.as_slice().into(),
+            i64::from(answer.status.as_u16()).into(),
+            answer.etag.clone().unwrap_or_default().into(),
+            answer.body.to_string().into(),
+            now_ms().into(),
+        ];
+        transaction.execute(sql, &values).map(drop)
+    }
+}
+
+/// JSON into what it has to be; the problem names the place.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let bytes = if body.is_empty() { b"{}".as_slice() } else { body };
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut deserializer);
+    let value = parsed.map_err(|error| Problem::invalid(pointer(error.path()), error.inner().to_string()))?;
+    deserializer.end().map_err(|error| Problem::invalid("", error.to_string()))?;
+    Ok(value)
+}
+
+/// The same of JSON that was read already.
+pub(crate) fn parse_value<T: DeserializeOwned>(value: Json_) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| Problem::invalid(pointer(error.path()), error.inner().to_string()))
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let segment = |segment: &Segment| match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", crate::model::escaped(key)),
+        Segment::Enum { variant } => format!("/{variant}"),
+        Segment::Unknown => String::new(),
+    };
+    path.iter().map(segment).collect()
+}
+
+/// Which part of a list is asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Page {
+    /// Where the last page ended: its `next`.
+    pub(crate) cursor: String,
+    pub(crate) limit: Option<i64>,
+    pub(crate) search: String,
+    pub(crate) archived: bool,
+    pub(crate) flag: Option<String>,
+}
+
+impl Page {
+    pub(crate) fn limit(&self) -> Result<i64, Problem> {
+        match self.limit {
+            None => Ok(PAGE.0),
+            Some(limit) if (1..=PAGE.1).contains(&limit) => Ok(limit),
+            Some(_) => Err(Problem::invalid("", format!("limit is 1 to {}", PAGE.1))),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Page {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+        let query: Result<Query<Self>, QueryRejection> = Query::try_from_uri(&parts.uri);
+        query.map(|Query(page)| page).map_err(|error| Problem::invalid("", error.body_text()))
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Serialize)]
+pub(crate) struct Items<T> {
+    pub(crate) items: Vec<T>,
+    /// The cursor of the next part; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
+}
+
+impl<T> Items<T> {
+    /// Of items that were asked for with `limit` and one more.
+    pub(crate) fn new(mut items: Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(cursor);
+        Self { items, next }
+    }
+}

@@ -1,0 +1,94 @@
+//! The process: listens, follows the database, keeps house, and stops in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::app::App;
+use crate::clock::now_ms;
+use crate::config::Config;
+use crate::store::{Store, StoreError};
+use crate::{routes, sync};
+
+/// How often what is old is thrown away, and what tokens were used for is written down.
+const HOUSEKEEPING: Duration = Duration::from_secs(30);
+
+/// How long an `Idempotency-Key` is remembered.
+const REMEMBERED_MS: i64 = 24 * 3_600 * 1_000;
+
+/// How long requests are given to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Serves until told to stop.
+pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
+    let level = config.log_level.parse().unwrap_or(tracing::Level::INFO);
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work(config));
+    // A transaction that waits for a database must not keep us.
+    runtime.shutdown_background();
+    done
+}
+
+async fn work(config: Config) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (store, news) = Store::open(&config.database)?;
+    match store.missing_steps().await {
+        Ok(missing) if missing.is_empty() => {}
+        Ok(missing) => anyhow::bail!("the database lacks {}: run `flags-control migrate`", missing.join(", ")),
+        // It may come back; nothing is served until then.
+        Err(StoreError::Unavailable(why)) => tracing::warn!("the database is unavailable: {why}"),
+        Err(error) => return Err(error.into()),
+    }
+    let listen = config.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let app = Arc::new(App::new(config, store.clone()));
+    tokio::spawn(sync::follow(store, Arc::clone(&app.hub), Arc::clone(&app.auth), news));
+    tokio::spawn(keep_house(Arc::clone(&app)));
+    tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "serving");
+
+    let mut stopping = app.stopping.subscribe();
+    let until_stopped = async move {
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    let server = axum::serve(listener, routes::router(Arc::clone(&app))).with_graceful_shutdown(until_stopped);
+    let mut server = tokio::spawn(server.into_future());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = &mut server => return ended?.context("no longer listening"),
+    }
+    tracing::info!("stopping");
+    app.stopping.send_replace(true);
+    match timeout(STOP_PATIENCE, server).await {
+        Ok(ended) => ended??,
+        Err(_) => tracing::warn!("some requests did not end in time"),
+    }
+    let _ = timeout(Duration::from_secs(1), app.auth.write_uses()).await;
+    Ok(())
+}
+
+async fn keep_house(app: Arc<App>) {
+    let mut turn = interval(HOUSEKEEPING);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turn.tick().await;
+        app.limits.tidy();
+        let forgotten = forget_answers(&app.store).await;
+        if let Err(error) = forgotten.and(app.auth.write_uses().await) {
+            tracing::debug!("{error}");
+        }
+    }
+}
+
+async fn forget_answers(store: &Store) -> Result<(), StoreError> {
+    let before = now_ms() - REMEMBERED_MS;
+    let work = move |transaction: &mut dyn crate::store::Transaction| {
+        transaction.execute("DELETE FROM idempotency WHERE created_ms < $1", &[before.into()]).map(drop)
+    };
+    store.write(work).await
+}

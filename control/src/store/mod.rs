@@ -1,0 +1,215 @@
+//! Where everything is kept: SQLite or PostgreSQL, behind one kind of transaction.
+//!
+//! Statements are written once, in what both databases understand, with `$1` for the first value. Work on a database blocks, so it is done on
+//! threads for that, one transaction a call.
+
+mod migrate;
+mod pool;
+mod postgres;
+mod sqlite;
+mod value;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+pub(crate) use migrate::Direction;
+pub(crate) use value::{Row, Value};
+
+/// One transaction. What it returns an error from is rolled back whole.
+pub(crate) trait Transaction {
+    /// The rows of a query.
+    fn rows(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError>;
+
+    /// How many rows a statement changed.
+    fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, StoreError>;
+
+    /// Several statements without values.
+    fn batch(&mut self, sql: &str) -> Result<(), StoreError>;
+
+    /// What ends a query whose rows nobody else may change before this transaction ends.
+    fn for_update(&self) -> &'static str;
+
+    /// Tells every replica, once this is committed.
+    fn notify(&mut self, news: News) -> Result<(), StoreError>;
+}
+
+impl dyn Transaction + '_ {
+    /// The only row of a query, if there is one.
+    pub(crate) fn row(&mut self, sql: &str, values: &[Value]) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows(sql, values)?.pop())
+    }
+
+    /// A number that no row has yet.
+    pub(crate) fn new_id(&mut self) -> Result<i64, StoreError> {
+        let row = self.row("UPDATE number SET next = next + 1 WHERE name = 'id' RETURNING next - 1", &[])?;
+        row.ok_or_else(|| StoreError::Broken("the table `number` is empty".to_owned()))?.integer(0)
+    }
+}
+
+/// What replicas tell each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// An environment with this id has new changes, or is new.
+    Environment(i64),
+    /// Tokens have changed.
+    Tokens,
+    /// The connection that brings news was lost: anything may have happened.
+    Anything,
+}
+
+/// Why the store did not do something.
+#[derive(Debug)]
+pub(crate) enum StoreError {
+    /// It can't be reached, or is not to be written now; it may be later. Whether a commit that was under way happened is not known.
+    Unavailable(String),
+    /// Another row has this key already.
+    Taken,
+    /// It holds what it never should, or a statement is wrong.
+    Broken(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(why) => write!(f, "the database is unavailable: {why}"),
+            Self::Taken => f.write_str("the key is taken"),
+            Self::Broken(why) => write!(f, "the database failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// Which database, as a text: `sqlite:PATH` or `postgres://…` with everything libpq's URLs have, several hosts included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Location {
+    Sqlite(PathBuf),
+    /// A URL; it may hold a password.
+    Postgres(String),
+}
+
+impl FromStr for Location {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Sqlite(path.into()));
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(text.to_owned()));
+        }
+        Err("a database is `sqlite:PATH` or `postgres://…`".to_owned())
+    }
+}
+
+/// The database.
+#[derive(Clone)]
+pub(crate) struct Store(Arc<Backend>);
+
+enum Backend {
+    Sqlite(sqlite::Sqlite),
+    Postgres(postgres::Postgres),
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &*self.0 {
+            Backend::Sqlite(_) => "Store(SQLite)",
+            Backend::Postgres(_) => "Store(PostgreSQL)",
+        })
+    }
+}
+
+impl Store {
+    /// Opens it; a SQLite file is created where there is none. What replicas tell comes out of the receiver.
+    ///
+    /// # Errors
+    /// Where it can't be opened. A PostgreSQL server that does not answer is found out later.
+    pub(crate) fn open(location: &Location) -> Result<(Self, mpsc::UnboundedReceiver<News>), StoreError> {
+        let (tell, news) = mpsc::unbounded_channel();
+        let backend = match location {
+            Location::Sqlite(path) => Backend::Sqlite(sqlite::Sqlite::open(path, tell)?),
+            Location::Postgres(url) => Backend::Postgres(postgres::Postgres::open(url, tell)?),
+        };
+        Ok((Self(Arc::new(backend)), news))
+    }
+
+    /// Does `work` in a transaction that may write.
+    ///
+    /// # Errors
+    /// `work`'s; nothing has changed then. And where the store can't do it.
+    pub(crate) async fn write<T, E, W>(&self, work: W) -> Result<T, E>
+    where
+        W: FnOnce(&mut dyn Transaction) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let store = self.clone();
+        blocking(move || match &*store.0 {
+            Backend::Sqlite(sqlite) => sqlite.write(work),
+            Backend::Postgres(postgres) => postgres.write(work),
+        })
+        .await
+    }
+
+    /// Does `work`, all of which sees one state of the database.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub(crate) async fn read<T, E, W>(&self, work: W) -> Result<T, E>
+    where
+        W: FnOnce(&mut dyn Transaction) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let store = self.clone();
+        blocking(move || match &*store.0 {
+            Backend::Sqlite(sqlite) => sqlite.read(work),
+            Backend::Postgres(postgres) => postgres.read(work),
+        })
+        .await
+    }
+
+    /// Brings the tables up to what this version wants, or takes the last step back.
+    ///
+    /// Returns the names of the steps that were done.
+    ///
+    /// # Errors
+    /// Where a step fails; what it did is undone. And where the tables are newer than this version knows.
+    pub(crate) async fn migrate(&self, direction: Direction) -> Result<Vec<&'static str>, StoreError> {
+        self.write(move |transaction| migrate::migrate(transaction, direction)).await
+    }
+
+    /// The steps that are missing.
+    pub(crate) async fn missing_steps(&self) -> Result<Vec<&'static str>, StoreError> {
+        self.read(migrate::missing).await
+    }
+
+    /// Writes a copy of an SQLite database to a new file.
+    ///
+    /// # Errors
+    /// Where that fails, and for PostgreSQL, which has tools of its own.
+    pub(crate) async fn back_up(&self, to: PathBuf) -> Result<(), StoreError> {
+        let store = self.clone();
+        blocking(move || match &*store.0 {
+            Backend::Sqlite(sqlite) => sqlite.back_up(&to),
+            Backend::Postgres(_) => Err(StoreError::Broken("a PostgreSQL database is backed up by pg_dump".to_owned())),
+        })
+        .await
+    }
+}
+
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(StoreError::Broken("a transaction panicked".to_owned()).into()),
+    }
+}

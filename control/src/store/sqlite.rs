@@ -1,0 +1,167 @@
+//! SQLite, in the process: one connection writes, several read (WAL).
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use tokio::sync::mpsc;
+
+use super::pool::Pool;
+use super::{News, Row, StoreError, Transaction, Value};
+
+/// Connections that read.
+const READERS: usize = 4;
+
+/// How long one waits for another process that writes: `backup` and `migrate` beside a server.
+const BUSY: Duration = Duration::from_secs(5);
+
+pub(super) struct Sqlite {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    readers: Pool<Connection>,
+    tell: mpsc::UnboundedSender<News>,
+}
+
+impl Sqlite {
+    pub(super) fn open(path: &Path, tell: mpsc::UnboundedSender<News>) -> Result<Self, StoreError> {
+        let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        // FULL: a commit that was acknowledged outlives a power failure, too.
+        writer
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
+            .map_err(error)?;
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Pool::new(READERS), tell })
+    }
+
+    pub(super) fn write<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut dyn Transaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        // A panic in a transaction has rolled it back: the connection is good.
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(error)?;
+        let mut active = Active { connection: &transaction, news: Vec::new() };
+        let result = work(&mut active)?;
+        let news = active.news;
+        transaction.commit().map_err(error)?;
+        for news in news {
+            // Nobody listens in a program that ends after this.
+            let _ = self.tell.send(news);
+        }
+        Ok(result)
+    }
+
+    pub(super) fn read<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut dyn Transaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let connect = || connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        self.readers.with(connect, |reader| {
+            let transaction = match reader.transaction() {
+                Ok(transaction) => transaction,
+                Err(cause) => return (Err(error(cause).into()), false),
+            };
+            let result = work(&mut Active { connection: &transaction, news: Vec::new() });
+            (result, transaction.finish().is_ok())
+        })
+    }
+
+    pub(super) fn back_up(&self, to: &Path) -> Result<(), StoreError> {
+        if to.exists() {
+            return Err(StoreError::Broken(format!("{} exists already", to.display())));
+        }
+        let from = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        from.backup("main", to, None).map_err(error)
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(error)?;
+    connection.busy_timeout(BUSY).map_err(error)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+struct Active<'c> {
+    connection: &'c Connection,
+    news: Vec<News>,
+}
+
+impl Transaction for Active<'_> {
+    fn rows(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let mut statement = self.connection.prepare_cached(&numbered(sql)).map_err(error)?;
+        let columns = statement.column_count();
+        let rows = statement.query_map(rusqlite::params_from_iter(values), |row| {
+            (0..columns).map(|column| row.get_ref(column).map(value)).collect::<Result<Vec<_>, _>>().map(Row)
+        });
+        rows.map_err(error)?.collect::<Result<_, _>>().map_err(error)
+    }
+
+    fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, StoreError> {
+        let mut statement = self.connection.prepare_cached(&numbered(sql)).map_err(error)?;
+        statement.execute(rusqlite::params_from_iter(values)).map(|rows| rows as u64).map_err(error)
+    }
+
+    fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
+        self.connection.execute_batch(sql).map_err(error)
+    }
+
+    fn for_update(&self) -> &'static str {
+        // Whoever writes holds the whole database.
+        ""
+    }
+
+    fn notify(&mut self, news: News) -> Result<(), StoreError> {
+        self.news.push(news);
+        Ok(())
+    }
+}
+
+/// `$1` is a name to SQLite; `?1` is the first value.
+fn numbered(sql: &str) -> String {
+    sql.replace('$', "?")
+}
+
+fn value(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(integer) => Value::Integer(integer),
+        // No column holds such a number.
+        ValueRef::Real(real) => Value::Text(real.to_string()),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+    }
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(integer) => ValueRef::Integer(*integer),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+fn error(error: rusqlite::Error) -> StoreError {
+    use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+    if let rusqlite::Error::SqliteFailure(failure, _) = &error {
+        if matches!(failure.extended_code, SQLITE_CONSTRAINT_UNIQUE | SQLITE_CONSTRAINT_PRIMARYKEY) {
+            return StoreError::Taken;
+        }
+        let passes = [
+            ErrorCode::DatabaseBusy,
+            ErrorCode::DatabaseLocked,
+            ErrorCode::DiskFull,
+            ErrorCode::SystemIoFailure,
+            ErrorCode::CannotOpen,
+            ErrorCode::ReadOnly,
+        ];
+        if passes.contains(&failure.code) {
+            return StoreError::Unavailable(error.to_string());
+        }
+    }
+    StoreError::Broken(error.to_string())
+}

@@ -1,0 +1,187 @@
+//! Keeps the live environments as the database has them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use flags_sync::{Snapshot, Stamp};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Live;
+use crate::auth::Auth;
+use crate::clock::now_ms;
+use crate::resource::{change, environment};
+use crate::store::{News, Store, StoreError, Transaction};
+
+/// How often the database is looked at although it has told nothing.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How many changes are read at once.
+const AT_ONCE: i64 = 256;
+
+/// The environments that hosts can follow, by `project/environment`.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    environments: RwLock<HashMap<String, Arc<Live>>>,
+    health: RwLock<Health>,
+}
+
+/// How following goes.
+#[derive(Clone, Debug, Default)]
+struct Health {
+    looked: Option<Instant>,
+    trouble: Option<String>,
+}
+
+impl Hub {
+    pub(crate) fn find(&self, path: &str) -> Option<Arc<Live>> {
+        self.environments.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+
+    /// What is wrong: nothing was read from the database yet, or not for a while.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let health = self.health.read().unwrap_or_else(PoisonError::into_inner).clone();
+        health.looked.is_none().then(|| "the database was not read yet".to_owned()).or(health.trouble)
+    }
+
+    /// Whether hosts can be served: everything was read once.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.health.read().unwrap_or_else(PoisonError::into_inner).looked.is_some()
+    }
+
+    fn by_id(&self, id: i64) -> Option<Arc<Live>> {
+        let environments = self.environments.read().unwrap_or_else(PoisonError::into_inner);
+        environments.values().find(|live| live.id == id).cloned()
+    }
+
+    fn note(&self, result: &Result<(), StoreError>) {
+        let mut health = self.health.write().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(()) => {
+                if health.trouble.take().is_some() {
+                    tracing::info!("the database answers again");
+                }
+                health.looked = Some(Instant::now());
+            }
+            Err(error) => {
+                if health.trouble.is_none() {
+                    tracing::warn!("{error}; hosts are served from memory");
+                }
+                health.trouble = Some(error.to_string());
+            }
+        }
+    }
+}
+
+/// Follows the database until the store is gone.
+pub(crate) async fn follow(store: Store, hub: Arc<Hub>, auth: Arc<Auth>, mut news: mpsc::UnboundedReceiver<News>) {
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let only = tokio::select! {
+            _ = look.tick() => None,
+            told = news.recv() => match told {
+                Some(News::Environment(id)) => Some(id),
+                Some(News::Tokens) => {
+                    auth.forget();
+                    continue;
+                }
+                Some(News::Anything) => {
+                    auth.forget();
+                    None
+                }
+                None => return,
+            },
+        };
+        let result = catch_up(&store, &hub, only).await;
+        hub.note(&result);
+    }
+}
+
+/// Where an environment stands in the database, by id.
+type Standing = Vec<(i64, u64, u64)>;
+
+/// Brings one environment, or all, to where the database is.
+async fn catch_up(store: &Store, hub: &Arc<Hub>, only: Option<i64>) -> Result<(), StoreError> {
+    let standing = match only {
+        // Its changes are read anyway: no need to ask first.
+        Some(id) if hub.by_id(id).is_some() => vec![(id, 0, u64::MAX)],
+        _ => store.read(standing).await?,
+    };
+    for (id, epoch, revision) in standing {
+        if only.is_some_and(|only| only != id) {
+            continue;
+        }
+        match hub.by_id(id) {
+            Some(live) => {
+                let at = live.newest();
+                let is_old = revision == u64::MAX || (at.epoch, at.revision) < (epoch, revision);
+                if is_old && !advance(store, &live).await? {
+                    load(store, hub, id).await?;
+                } else if revision != u64::MAX && (at.epoch, at.revision) > (epoch, revision) && at.epoch == epoch {
+                    // A database that lost what it had acknowledged: somebody restored it without a new epoch.
+                    tracing::error!(
+                        environment = id,
+                        "the database is behind revision {at}; hosts stay where they are"
+                    );
+                }
+            }
+            None => load(store, hub, id).await?,
+        }
+    }
+    Ok(())
+}
+
+fn standing(transaction: &mut dyn Transaction) -> Result<Standing, StoreError> {
+    let rows = transaction.rows("SELECT id, epoch, revision FROM environment", &[])?;
+    rows.into_iter().map(|mut row| Ok((row.integer(0)?, row.count(1)?, row.count(2)?))).collect()
+}
+
+/// Takes the changes that are new; false where they do not follow on what is here.
+async fn advance(store: &Store, live: &Live) -> Result<bool, StoreError> {
+    loop {
+        let (id, at) = (live.id, live.newest());
+        let changes = store.read(move |transaction| change::texts(transaction, id, at.revision, AT_ONCE)).await?;
+        let is_last = changes.len() < usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
+        for (_, _, text) in &changes {
+            if !live.advance(text) {
+                return Ok(false);
+            }
+        }
+        if is_last {
+            return Ok(true);
+        }
+    }
+}
+
+async fn load(store: &Store, hub: &Arc<Hub>, id: i64) -> Result<(), StoreError> {
+    let loaded = store.read(move |transaction| read(transaction, id)).await?;
+    let Some((path, project_id, secret, snapshot)) = loaded else { return Ok(()) };
+    if let Some(live) = hub.by_id(id) {
+        live.replace(snapshot);
+        return Ok(());
+    }
+    let live = Arc::new(Live::new(id, project_id, secret, snapshot));
+    hub.environments.write().unwrap_or_else(PoisonError::into_inner).insert(path, live);
+    Ok(())
+}
+
+type Loaded = (String, i64, flags_sync::SecretKey, Snapshot);
+
+fn read(transaction: &mut dyn Transaction, id: i64) -> Result<Option<Loaded>, StoreError> {
+    let Some(environment) = environment::with_id(transaction, id)? else { return Ok(None) };
+    let flags = change::definitions(transaction, id)?;
+    // The time of its last change, so that all replicas have one text for one revision.
+    let sql = "SELECT time_ms FROM change WHERE environment_id = $1 AND revision = $2";
+    let values = [id.into(), change::integer(environment.revision)?.into()];
+    let time_ms = transaction.row(sql, &values)?.map_or(Ok(now_ms()), |mut row| row.integer(0))?;
+    let stamp = Stamp {
+        environment: environment.path.clone(),
+        epoch: environment.epoch,
+        revision: environment.revision,
+        time_ms: u64::try_from(time_ms).unwrap_or(0),
+    };
+    let snapshot = Snapshot { stamp, flags, evaluators: std::collections::BTreeMap::new() };
+    Ok(Some((environment.path.clone(), environment.project_id, environment.secret(), snapshot)))
+}

@@ -1,0 +1,231 @@
+//! One environment in memory: its snapshot, and the changes that led to it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use flags_sync::{Change, Event, EventId, SecretKey, Snapshot, Stamp, Trust};
+use tokio::sync::watch;
+
+/// How many changes are kept for those who resume, and how many bytes of them.
+const KEPT: (usize, usize) = (4_096, 32 << 20);
+
+/// An environment that hosts follow.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) id: i64,
+    pub(crate) project_id: i64,
+    secret: SecretKey,
+    state: Mutex<State>,
+    /// The newest state's id.
+    newest: watch::Sender<EventId>,
+}
+
+#[derive(Debug)]
+struct State {
+    snapshot: Snapshot,
+    /// Its text, once somebody has asked for it.
+    sealed: Option<Arc<Sealed>>,
+    changes: VecDeque<Kept>,
+    kept_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// The state that it follows on.
+    after: EventId,
+    wire: Bytes,
+}
+
+/// A snapshot's text, as it goes out.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) id: EventId,
+    pub(crate) text: Bytes,
+    /// The same as an event.
+    pub(crate) wire: Bytes,
+}
+
+/// What brings a stream up to date.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Events, each as it goes over the wire, and the state that they lead to.
+    Events(Vec<Bytes>, EventId),
+    /// There is nothing that goes on from where the stream is.
+    Whole,
+    Nothing,
+}
+
+impl Live {
+    pub(crate) fn new(id: i64, project_id: i64, secret: SecretKey, snapshot: Snapshot) -> Self {
+        let newest = watch::Sender::new(id_of(&snapshot.stamp));
+        let state = State { snapshot, sealed: None, changes: VecDeque::new(), kept_bytes: 0 };
+        Self { id, project_id, secret, state: Mutex::new(state), newest }
+    }
+
+    pub(crate) fn newest(&self) -> EventId {
+        *self.newest.borrow()
+    }
+
+    /// Tells of each new state.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<EventId> {
+        self.newest.subscribe()
+    }
+
+    /// Takes the text of the next change.
+    ///
+    /// Returns false where it does not go on from here: everything has to be read anew then.
+    pub(crate) fn advance(&self, text: &str) -> bool {
+        let mut state = self.lock();
+        let environment = state.snapshot.stamp.environment.clone();
+        // From our own database, and signed by ourselves.
+        let Ok(change) = Change::open(text, &environment, &Trust::Transport) else { return false };
+        let (after, id) = (id_of(&state.snapshot.stamp), id_of(&change.stamp));
+        if state.snapshot.apply(change).is_err() {
+            return false;
+        }
+        state.sealed = None;
+        let wire = Bytes::from(Event::Change(text).to_wire(id));
+        state.kept_bytes += wire.len();
+        state.changes.push_back(Kept { after, wire });
+        while state.changes.len() > KEPT.0 || state.kept_bytes > KEPT.1 {
+            let Some(oldest) = state.changes.pop_front() else { break };
+            state.kept_bytes -= oldest.wire.len();
+        }
+        drop(state);
+        self.newest.send_replace(id);
+        true
+    }
+
+    /// Takes another state than the changes would have led to.
+    pub(crate) fn replace(&self, snapshot: Snapshot) {
+        let id = id_of(&snapshot.stamp);
+        let mut state = self.lock();
+        *state = State { snapshot, sealed: None, changes: VecDeque::new(), kept_bytes: 0 };
+        drop(state);
+        self.newest.send_replace(id);
+    }
+
+    /// The current snapshot; works out its text if it is the first to ask, which takes milliseconds for many flags.
+    pub(crate) fn sealed(&self) -> Arc<Sealed> {
+        let mut state = self.lock();
+        if let Some(sealed) = &state.sealed {
+            return Arc::clone(sealed);
+        }
+        let text = state.snapshot.seal(&self.secret);
+        let id = id_of(&state.snapshot.stamp);
+        let wire = Bytes::from(Event::Snapshot(&text).to_wire(id));
+        let sealed = Arc::new(Sealed { id, text: Bytes::from(text), wire });
+        state.sealed = Some(Arc::clone(&sealed));
+        sealed
+    }
+
+    /// Whether [`sealed`](Self::sealed) answers at once.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.lock().sealed.is_some()
+    }
+
+    /// What a stream that is at `at` gets next.
+    pub(crate) fn next(&self, at: Option<EventId>) -> Next {
+        let state = self.lock();
+        let newest = id_of(&state.snapshot.stamp);
+        let Some(at) = at else { return Next::Whole };
+        if at == newest {
+            return Next::Nothing;
+        }
+        // The newest are at the end, and most streams need only those.
+        let missed = state.changes.iter().rev().position(|kept| kept.after == at);
+        let Some(missed) = missed else { return Next::Whole };
+        let from = state.changes.len() - 1 - missed;
+        Next::Events(state.changes.iter().skip(from).map(|kept| kept.wire.clone()).collect(), newest)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn id_of(stamp: &Stamp) -> EventId {
+    EventId { epoch: stamp.epoch, revision: stamp.revision }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn stamp(revision: u64) -> Stamp {
+        Stamp { environment: "shop/test".to_owned(), epoch: 1, revision, time_ms: 0 }
+    }
+
+    fn live() -> Live {
+        let snapshot = Snapshot { stamp: stamp(1), flags: BTreeMap::new(), evaluators: BTreeMap::new() };
+        Live::new(1, 1, SecretKey::from_seed(&[3; 32]), snapshot)
+    }
+
+    fn change(revision: u64) -> String {
+        let flags = BTreeMap::from([(format!("flag-{revision}"), serde_json::value::RawValue::NULL.to_owned())]);
+        let change = Change {
+            stamp: stamp(revision),
+            after: revision - 1,
+            deliberate: false,
+            flags,
+            removed: Vec::new(),
+            evaluators: None,
+        };
+        change.seal(&SecretKey::from_seed(&[3; 32]))
+    }
+
+    fn id(revision: u64) -> EventId {
+        EventId { epoch: 1, revision }
+    }
+
+    #[test]
+    fn a_stream_gets_what_it_missed_and_no_more() {
+        let live = live();
+        assert!(matches!(live.next(None), Next::Whole));
+        assert!(matches!(live.next(Some(id(1))), Next::Nothing));
+        for revision in 2..=4 {
+            assert!(live.advance(&change(revision)));
+        }
+        let Next::Events(events, at) = live.next(Some(id(2))) else { panic!("two events") };
+        assert_eq!((events.len(), at), (2, id(4)));
+        assert!(events[0].starts_with(b"event: change\nid: 1.3\n"));
+        assert!(matches!(live.next(Some(id(9))), Next::Whole), "from a future that is no more");
+        assert!(matches!(live.next(Some(EventId { epoch: 2, revision: 3 })), Next::Whole));
+    }
+
+    #[test]
+    fn what_does_not_follow_is_not_taken() {
+        let live = live();
+        assert!(!live.advance(&change(3)));
+        assert!(!live.advance("{}"));
+        assert_eq!(live.newest(), id(1));
+        assert!(live.advance(&change(2)));
+        assert_eq!(live.newest(), id(2));
+    }
+
+    #[test]
+    fn the_snapshot_is_of_the_newest_state() {
+        let live = live();
+        let first = live.sealed();
+        assert!(live.is_sealed() && Arc::ptr_eq(&first, &live.sealed()), "worked out once");
+        live.advance(&change(2));
+        let second = live.sealed();
+        assert_eq!((first.id, second.id), (id(1), id(2)));
+        let text = std::str::from_utf8(&second.text).expect("text");
+        let trust = Trust::Key(SecretKey::from_seed(&[3; 32]).public());
+        let snapshot = Snapshot::open(text, "shop/test", &trust).expect("signed");
+        assert_eq!(snapshot.flags.len(), 1);
+    }
+
+    #[test]
+    fn old_changes_are_let_go() {
+        let live = live();
+        for revision in 2..=(KEPT.0 as u64 + 10) {
+            assert!(live.advance(&change(revision)));
+        }
+        assert!(matches!(live.next(Some(id(1))), Next::Whole));
+        assert!(matches!(live.next(Some(id(KEPT.0 as u64))), Next::Events(..)));
+    }
+}

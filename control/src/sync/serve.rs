@@ -1,0 +1,193 @@
+//! Snapshots and streams over HTTP: docs/design/sync.md.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use flags_sync::{Event, EventId};
+use futures_util::stream::unfold;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::Live;
+use super::live::{Next, Sealed};
+use crate::app::App;
+use crate::auth::Access;
+use crate::limit::StreamPlace;
+use crate::problem::Problem;
+
+/// How long a stream is silent at most.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// What caches may do: serve it for a second, for a minute while they fetch another, and for a day while we can't be reached.
+const CACHE_CONTROL: &str = "public, max-age=1, stale-while-revalidate=60, stale-if-error=86400";
+
+/// `GET /sync/v1/PROJECT/ENVIRONMENT/snapshot`
+pub(crate) async fn snapshot(
+    State(app): State<Arc<App>>,
+    Path((project, environment)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (live, _) = admit(&app, &project, &environment, &headers).await?;
+    let etag = etag(live.newest());
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    // A cache that compresses makes the tag a weak one.
+    let is_known = known.flat_map(|list| list.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == etag);
+    let mut response = if is_known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let sealed = sealed(&live).await;
+        let etag = self::etag(sealed.id);
+        let mut response = Response::new(Body::from(sealed.text.clone()));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        insert(response.headers_mut(), header::ETAG, &etag);
+        response
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
+    if is_known {
+        insert(headers, header::ETAG, &etag);
+    }
+    Ok(response)
+}
+
+/// `GET /sync/v1/PROJECT/ENVIRONMENT/stream`
+pub(crate) async fn stream(
+    State(app): State<Arc<App>>,
+    Path((project, environment)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (live, access) = admit(&app, &project, &environment, &headers).await?;
+    let place = app.limits.stream()?;
+    let at = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    let news = live.subscribe();
+    let (tokens, stopping) = (app.auth.changes(), app.stopping.subscribe());
+    let stream =
+        Stream { app, live, access, news, tokens, stopping, at, waiting: Vec::new(), started: false, _place: place };
+    let body = Body::from_stream(unfold(stream, |mut stream| async move {
+        let bytes = stream.next().await?;
+        Some((Ok::<_, Infallible>(bytes), stream))
+    }));
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would keep events back otherwise.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+struct Stream {
+    app: Arc<App>,
+    live: Arc<Live>,
+    access: Access,
+    news: watch::Receiver<EventId>,
+    /// Tells when tokens may have changed.
+    tokens: watch::Receiver<()>,
+    stopping: watch::Receiver<bool>,
+    at: Option<EventId>,
+    /// Events to send, the next one last.
+    waiting: Vec<Bytes>,
+    started: bool,
+    _place: StreamPlace,
+}
+
+impl Stream {
+    /// The next bytes; `None` ends the stream.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(bytes) = self.waiting.pop() {
+                return Some(bytes);
+            }
+            self.news.mark_unchanged();
+            match self.live.next(self.at) {
+                Next::Events(mut events, at) => {
+                    self.at = Some(at);
+                    events.reverse();
+                    self.waiting = events;
+                    self.started = true;
+                }
+                Next::Whole => {
+                    let sealed = sealed(&self.live).await;
+                    self.at = Some(sealed.id);
+                    self.started = true;
+                    return Some(sealed.wire.clone());
+                }
+                // Who resumes and missed nothing hears that at once.
+                Next::Nothing if !self.started => {
+                    self.started = true;
+                    return Some(self.current());
+                }
+                Next::Nothing => {
+                    tokio::select! {
+                        changed = timeout(HEARTBEAT, self.news.changed()) => match changed {
+                            Ok(Ok(())) => {}
+                            Ok(Err(_)) => return None,
+                            Err(_) if !self.app.auth.is_still_good(&self.access).await => return None,
+                            Err(_) => return Some(self.current()),
+                        },
+                        _ = self.tokens.changed() => {
+                            if !self.app.auth.is_still_good(&self.access).await {
+                                return None;
+                            }
+                        }
+                        _ = self.stopping.changed() => return None,
+                    }
+                }
+            }
+        }
+    }
+
+    fn current(&self) -> Bytes {
+        let at = self.at.unwrap_or_else(|| self.live.newest());
+        Bytes::from(Event::Current.to_wire(at))
+    }
+}
+
+/// The environment, and who asks, if they may.
+async fn admit(
+    app: &App,
+    project: &str,
+    environment: &str,
+    headers: &HeaderMap,
+) -> Result<(Arc<Live>, Access), Problem> {
+    let access = app.auth.authenticate(headers).await?;
+    app.limits.request(access.token_id())?;
+    let path = format!("{project}/{environment}");
+    let not_found = || Problem::not_found(format!("there is no environment {path:?}"));
+    let Some(live) = app.hub.find(&path) else {
+        if app.hub.is_filled() {
+            return Err(not_found());
+        }
+        let detail = "the environments are not read yet";
+        return Err(Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "starting", detail, 1));
+    };
+    if !access.may_sync(live.project_id, live.id) {
+        return Err(not_found());
+    }
+    Ok((live, access))
+}
+
+async fn sealed(live: &Arc<Live>) -> Arc<Sealed> {
+    if live.is_sealed() {
+        return live.sealed();
+    }
+    let own = Arc::clone(live);
+    // Signing many flags takes a while; others are served meanwhile.
+    tokio::task::spawn_blocking(move || own.sealed()).await.unwrap_or_else(|_| live.sealed())
+}
+
+fn etag(id: EventId) -> String {
+    format!("\"{id}\"")
+}
+
+fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
