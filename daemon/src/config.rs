@@ -27,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) guard: GuardSettings,
     pub(crate) limits: LimitSettings,
     pub(crate) watch: WatchSettings,
+    pub(crate) control: ControlSettings,
     /// How many generations are kept for `rollback`.
     pub(crate) generations: usize,
     /// Without a confirmation by the sources for this long, the state is `stale`.
@@ -83,7 +84,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "DIR", env = "FLAGSD_STORE")]
     pub(crate) store: Option<PathBuf>,
 
-    /// Where flags come from: file:PATH or dir:PATH; repeated, a later one wins [env: FLAGSD_SOURCES=, parted by commas]
+    /// Where flags come from: file:PATH, dir:PATH or control+https://HOST/PROJECT/ENVIRONMENT; repeated, a later one wins [env: FLAGSD_SOURCES=, parted by commas]
     #[arg(long = "source", value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,
 
@@ -188,6 +189,22 @@ impl Default for WatchSettings {
     }
 }
 
+/// `[control]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ControlSettings {
+    /// How often the snapshot is asked for while the stream can't be had.
+    pub(crate) poll_ms: u64,
+    /// A stream without any event for so long is given up; the control plane sends one every 10 s.
+    pub(crate) idle_ms: u64,
+}
+
+impl Default for ControlSettings {
+    fn default() -> Self {
+        Self { poll_ms: 10_000, idle_ms: 30_000 }
+    }
+}
+
 /// `[keep]`
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
@@ -223,6 +240,7 @@ struct Settings {
     guard: GuardSettings,
     limits: LimitSettings,
     watch: WatchSettings,
+    control: ControlSettings,
     keep: KeepSettings,
     set: Vec<SetSettings>,
 }
@@ -349,6 +367,9 @@ impl Settings {
         if self.watch.poll_ms == 0 {
             return Err(refuse("watch.poll_ms = 0: at least 1".to_owned()));
         }
+        if self.control.poll_ms == 0 || self.control.idle_ms == 0 {
+            return Err(refuse("control.poll_ms and control.idle_ms: at least 1".to_owned()));
+        }
         let management = match self.management.as_deref() {
             None | Some("" | "off") => None,
             Some(address) => Some(
@@ -374,6 +395,7 @@ impl Settings {
             guard: self.guard,
             limits: self.limits,
             watch: self.watch,
+            control: self.control,
             generations: self.keep.generations,
             max_age: Duration::from_millis(self.max_age_ms.unwrap_or(60_000)),
             sets,
@@ -533,7 +555,7 @@ mod tests {
 
     #[test]
     fn sources_of_later_versions_say_so() {
-        for source in ["http://h/flags.json", "https://h/x", "grpc://h:1", "control+https://h/env"] {
+        for source in ["http://h/flags.json", "https://h/x", "grpc://h:1", "s3://bucket"] {
             let flags = Flags { sources: vec![source.to_owned()], ..Flags::default() };
             let error = load("", &[], &flags).expect_err("is refused");
             assert!(error.contains(source) && error.contains("not supported by this version"), "{error}");

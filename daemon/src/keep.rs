@@ -8,7 +8,7 @@
 //!               list-<content>   id lists that kept segments refer to
 //!               uses-<N>         which ones generation N refers to, where it does
 //!               source-<hash>    last good text of one file of a source, as JSON
-//!               unsettled        there while texts newer than these may be published
+//!               unsettled        there while texts newer than these may be published; which revisions, of control planes
 //! ```
 //!
 //! Each file is written under another name, flushed, and renamed, so that it is there whole or not at all. A file that is
@@ -20,6 +20,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use flags_sync::{EventId, Stamp};
 use libflags::snapshot::list_file;
 use libflags::store::{Generation, PublishMeta, SegmentFile};
 use nix::fcntl::{Flock, FlockArg};
@@ -94,6 +95,17 @@ struct SavedText {
     source: String,
     path: PathBuf,
     text: String,
+    /// Of a control plane: which state this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stamp: Option<Stamp>,
+}
+
+/// The last good text of one file, or of an environment of a control plane.
+#[derive(Debug)]
+pub(crate) struct Text {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+    pub(crate) stamp: Option<Stamp>,
 }
 
 impl Keep {
@@ -218,17 +230,38 @@ impl Keep {
     /// # Errors
     ///
     /// Where it cannot be written.
-    pub(crate) fn save_text(&self, source: &SourceSpec, path: &Path, text: &str) -> io::Result<()> {
-        let saved = SavedText { source: source.to_string(), path: path.to_owned(), text: text.to_owned() };
+    pub(crate) fn save_text(
+        &self,
+        source: &SourceSpec,
+        path: &Path,
+        text: &str,
+        stamp: Option<&Stamp>,
+    ) -> io::Result<()> {
+        let source_name = source.to_string();
+        let saved =
+            SavedText { source: source_name, path: path.to_owned(), text: text.to_owned(), stamp: stamp.cloned() };
         self.write(&text_name(source, path), &serde_json::to_vec(&saved)?)
     }
 
-    /// Remembers, before something is published, that the texts are not yet what it is made of; `false` once they are. Whether
-    /// that can be written is no matter: it tells apart what happens within milliseconds.
-    pub(crate) fn set_unsettled(&self, unsettled: bool) {
-        let path = self.dir.join("unsettled");
+    /// Remembers, before something is published, that the texts are not yet what it is made of, and which states of control planes are
+    /// in it, by source. Whether that can be written is no matter: it tells apart what happens within milliseconds.
+    pub(crate) fn set_unsettled(&self, positions: &BTreeMap<String, (u64, u64)>) {
         // Not flushed: it is for who is killed, not for who loses power, and with that what was published.
-        let _ = if unsettled { File::create(path).map(drop) } else { fs::remove_file(path) };
+        let positions = if positions.is_empty() { Ok(Vec::new()) } else { serde_json::to_vec(positions) };
+        let _ = positions.map(|positions| fs::write(self.dir.join("unsettled"), positions));
+    }
+
+    /// The texts are what is published.
+    pub(crate) fn set_settled(&self) {
+        let _ = fs::remove_file(self.dir.join("unsettled"));
+    }
+
+    /// Which state of a control plane was about to be published when a flagsd ended before it had remembered the text.
+    pub(crate) fn unsettled_position(&self, source: &SourceSpec) -> Option<EventId> {
+        let bytes = fs::read(self.dir.join("unsettled")).ok()?;
+        let positions: BTreeMap<String, (u64, u64)> = serde_json::from_slice(&bytes).ok()?;
+        let (epoch, revision) = *positions.get(&source.to_string())?;
+        Some(EventId { epoch, revision })
     }
 
     /// Whether a flagsd ended after it published and before it had remembered the texts.
@@ -237,17 +270,17 @@ impl Keep {
     }
 
     /// The texts last remembered of a source, in the order of their paths.
-    pub(crate) fn texts(&self, source: &SourceSpec) -> Vec<(PathBuf, String)> {
+    pub(crate) fn texts(&self, source: &SourceSpec) -> Vec<Text> {
         let of_source = format!("source-{:016x}-", xxh3_64(source.to_string().as_bytes()));
         let mut texts = Vec::new();
         for name in self.names().iter().filter(|name| name.starts_with(&of_source)) {
             let path = self.dir.join(name);
             match fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice::<SavedText>(&bytes)?)) {
-                Ok(saved) => texts.push((saved.path, saved.text)),
+                Ok(SavedText { path, text, stamp, .. }) => texts.push(Text { path, text, stamp }),
                 Err(error) => tracing::warn!(path = %path.display(), %error, "a saved source cannot be read"),
             }
         }
-        texts.sort();
+        texts.sort_by(|one, other| one.path.cmp(&other.path));
         texts
     }
 
@@ -389,10 +422,10 @@ mod tests {
         assert_eq!(keep.operator(), operator);
 
         let (one, two) = (SourceSpec::File("/a".into()), SourceSpec::Dir("/b".into()));
-        keep.save_text(&one, Path::new("/a"), "text \u{1f600}").expect("saved");
-        keep.save_text(&two, Path::new("/b/x"), "x").expect("saved");
-        keep.save_text(&two, Path::new("/b/y"), "y").expect("saved");
-        let texts = |source| keep.texts(source).into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+        keep.save_text(&one, Path::new("/a"), "text \u{1f600}", None).expect("saved");
+        keep.save_text(&two, Path::new("/b/x"), "x", None).expect("saved");
+        keep.save_text(&two, Path::new("/b/y"), "y", None).expect("saved");
+        let texts = |source| keep.texts(source).into_iter().map(|saved| saved.text).collect::<Vec<_>>();
         assert_eq!(
             (texts(&one), texts(&two)),
             (vec!["text \u{1f600}".to_owned()], vec!["x".to_owned(), "y".to_owned()])

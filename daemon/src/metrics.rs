@@ -1,10 +1,11 @@
 //! Metrics in Prometheus' text format.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::source::Health;
-use crate::status::{SetState, Status};
+use crate::clock::unix_ms;
+use crate::source::{Connection, Health, LinkReport};
+use crate::status::{SetState, SetStatus, Status};
 
 /// What is counted for a set since flagsd started.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Counters {
     pub(crate) keep_failures: u64,
     pub(crate) compile: Histogram,
     pub(crate) publish: Histogram,
+    /// From a change at the control plane to its publication here, by both clocks.
+    pub(crate) propagation: Histogram,
 }
 
 /// Durations, in buckets that grow fourfold from 100 µs.
@@ -113,6 +116,7 @@ pub(crate) fn render(status: &Status) -> String {
         let labels = [("set", set.name.as_str()), ("source", source.source.as_str())];
         page.sample("flagsd_source_errors_total", &labels, source.errors);
     }
+    control_planes(&mut page, sets);
     page.family("flagsd_compile_seconds", "histogram", "Time to compile a change.");
     for set in sets {
         page.histogram("flagsd_compile_seconds", &set.name, &set.counters.compile);
@@ -121,7 +125,44 @@ pub(crate) fn render(status: &Status) -> String {
     for set in sets {
         page.histogram("flagsd_publish_seconds", &set.name, &set.counters.publish);
     }
+    page.family(
+        "flagsd_propagation_seconds",
+        "histogram",
+        "From a change at the control plane to its publication here.",
+    );
+    for set in sets {
+        page.histogram("flagsd_propagation_seconds", &set.name, &set.counters.propagation);
+    }
     page.0
+}
+
+/// What is known of sources that are control planes.
+#[expect(clippy::cast_precision_loss, reason = "a metric is a double")]
+fn control_planes(page: &mut Page, sets: &[SetStatus]) {
+    let links: Vec<([(&str, &str); 2], &LinkReport)> = sets
+        .iter()
+        .flat_map(|set| set.sources.iter().map(move |source| (set, source)))
+        .filter_map(|(set, source)| {
+            Some(([("set", set.name.as_str()), ("source", source.source.as_str())], source.control.as_ref()?))
+        })
+        .collect();
+    let mut family = |name, kind, help, value: &dyn Fn(&LinkReport) -> f64| {
+        page.family(name, kind, help);
+        for (labels, link) in &links {
+            page.sample(name, labels, value(link));
+        }
+    };
+    let since = |ms: u64| unix_ms(SystemTime::now()).saturating_sub(ms) as f64 / 1_000.0;
+    let help = "Whether changes of a control plane come as they happen.";
+    family("flagsd_source_stream", "gauge", help, &|link| f64::from(u8::from(link.connection == Connection::Stream)));
+    let help = "Revision last taken from a control plane.";
+    family("flagsd_source_revision", "gauge", help, &|link| link.revision as f64);
+    let help = "Since a control plane last said that what was taken from it is current; NaN for never.";
+    family("flagsd_source_confirmed_seconds", "gauge", help, &|link| link.confirmed_ms.map_or(f64::NAN, since));
+    let help = "Texts of a control plane that were refused.";
+    family("flagsd_source_refused_total", "counter", help, &|link| link.refused as f64);
+    let help = "Connections opened to a control plane.";
+    family("flagsd_source_connects_total", "counter", help, &|link| link.connects as f64);
 }
 
 struct Page(String);

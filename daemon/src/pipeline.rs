@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::StatusCode;
+use flags_sync::{EventId, Stamp};
 use libflags::compile::{Compilation, CompiledList, Compiler};
 use libflags::definition::lists::{self, ListDeclaration};
 use libflags::definition::{Document, Format, Limits, Problem, Selector};
@@ -33,7 +34,7 @@ use crate::admin::{Command, Refusal};
 use crate::clock::{now_ns, unix_ms};
 use crate::config::{Config, GuardSettings, LimitSettings, SetConfig};
 use crate::guard::{self, Loss, Summary};
-use crate::keep::{Frozen, FrozenBy, Keep, KeepError, Kept, Operator, Override};
+use crate::keep::{Frozen, FrozenBy, Keep, KeepError, Kept, Operator, Override, Text};
 use crate::metrics::Counters;
 use crate::overrides;
 use crate::source::{SourceReport, SourceSpec};
@@ -45,6 +46,20 @@ pub(crate) struct Input {
     pub(crate) source: SourceSpec,
     pub(crate) path: PathBuf,
     pub(crate) document: Arc<Document>,
+    /// Of a control plane: which state this is.
+    pub(crate) stamp: Option<Stamp>,
+}
+
+/// What the sources say now.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    pub(crate) inputs: Vec<Input>,
+    /// The control plane says that somebody has confirmed what this takes away.
+    pub(crate) deliberate: bool,
+    /// Since when it is known to be what they say, nanoseconds since 1970; 0 for unknown.
+    pub(crate) confirmed_ns: u64,
+    /// When the change was made that led to it, where one did; milliseconds since 1970.
+    pub(crate) changed_ms: Option<u64>,
 }
 
 /// Why a set cannot be started.
@@ -71,6 +86,10 @@ pub(crate) struct Pipeline {
     operator: Operator,
     /// What the sources say.
     offered: Vec<Input>,
+    /// Since when the sources are known to say so.
+    offered_confirmed_ns: u64,
+    /// When the change was made that is not published yet.
+    changed_ms: Option<u64>,
     /// What the published content was made from, where that is known.
     applied: Option<Vec<Input>>,
     served: Option<Served>,
@@ -170,6 +189,8 @@ impl Pipeline {
             kept: Vec::new(),
             saved: HashSet::new(),
             offered: Vec::new(),
+            offered_confirmed_ns: 0,
+            changed_ms: None,
             applied: None,
             served: None,
             unserved: None,
@@ -194,7 +215,7 @@ impl Pipeline {
         if let Some(keep) = &pipeline.keep {
             pipeline.kept = keep.list();
         }
-        pipeline.beat(false);
+        pipeline.beat(None);
         Ok(pipeline)
     }
 
@@ -212,14 +233,25 @@ impl Pipeline {
     }
 
     /// What was last in force of a source, from the state directory.
-    pub(crate) fn saved(&self, source: &SourceSpec) -> Vec<(PathBuf, Document)> {
+    pub(crate) fn saved(&self, source: &SourceSpec) -> Vec<(PathBuf, Document, Option<Stamp>)> {
         let Some(keep) = &self.keep else { return Vec::new() };
-        let parse = |(path, text): (PathBuf, String)| {
+        let parse = |Text { path, text, stamp }: Text| {
             let name = path.display().to_string();
-            let document = Document::parse(&name, text, Format::from_path(&path), &self.limits).ok()?;
-            Some((path, document))
+            let format = if stamp.is_some() { Format::Json } else { Format::from_path(&path) };
+            let document = Document::parse(&name, text, format, &self.limits).ok()?;
+            Some((path, document, stamp))
         };
         keep.texts(source).into_iter().filter_map(parse).collect()
+    }
+
+    /// The state of a control plane that may be published, where [`saved`](Self::saved) may give an older one.
+    pub(crate) fn floor(&self, source: &SourceSpec) -> Option<EventId> {
+        self.keep.as_ref()?.unsettled_position(source)
+    }
+
+    /// Whether a change waits for confirmation.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Whether what is published may be newer than what [`saved`](Self::saved) gives.
@@ -243,9 +275,11 @@ impl Pipeline {
     }
 
     /// Takes what the sources say now.
-    pub(crate) fn offer(&mut self, inputs: Vec<Input>) {
-        self.offered = inputs;
-        self.advance(false);
+    pub(crate) fn offer(&mut self, offer: Offer) {
+        self.offered = offer.inputs;
+        self.offered_confirmed_ns = offer.confirmed_ns;
+        self.changed_ms = self.changed_ms.or(offer.changed_ms);
+        self.advance(offer.deliberate);
     }
 
     /// When [`retry`](Self::retry) is due.
@@ -275,13 +309,17 @@ impl Pipeline {
         self.keep_again();
     }
 
-    /// A sign of life for readers, who also learn how current this is; `sources_healthy` says whether every source could
-    /// be read and is offered as it is now.
-    pub(crate) fn beat(&mut self, sources_healthy: bool) {
+    /// A sign of life for readers, who also learn how current this is; `confirmed_ns` says since when every source is
+    /// known to say what was offered, nanoseconds since 1970; `None` where one could not be read, or never was.
+    pub(crate) fn beat(&mut self, confirmed_ns: Option<u64>) {
         let troubled = self.refused.is_some() || self.held.is_some() || self.publish_error.is_some();
-        if sources_healthy && !troubled && self.operator.frozen.is_none() && self.served.is_some() {
-            self.confirmed_ns = now_ns();
-            self.publisher.confirm(self.confirmed_ns);
+        if let Some(confirmed_ns) = confirmed_ns
+            && !troubled
+            && self.operator.frozen.is_none()
+            && self.served.is_some()
+        {
+            self.confirmed_ns = confirmed_ns;
+            self.publisher.confirm(confirmed_ns);
         }
         self.publisher.heartbeat();
         let age = Duration::from_nanos(now_ns().saturating_sub(self.confirmed_ns));
@@ -451,8 +489,13 @@ impl Pipeline {
             keys
         });
         let payload = compiled.snapshot;
+        let (revision, changed_ms) = (revision(&inputs), self.changed_ms.take());
         let same = self.unserved.as_ref().is_some_and(BTreeSet::is_empty);
-        if self.served.is_some() && (same || xxh3_64(&payload) == self.publisher.record().segment_checksum) {
+        let record = self.publisher.record();
+        if self.served.is_some()
+            && record.revision == revision
+            && (same || xxh3_64(&payload) == record.segment_checksum)
+        {
             self.unserved = Some(BTreeSet::new());
             self.settle(inputs);
             return Ok(());
@@ -472,11 +515,19 @@ impl Pipeline {
             return Err(Stopped::Held(Box::new(held)));
         }
         drop(snapshot);
-        self.confirmed_ns = now_ns();
+        self.confirmed_ns = self.confirmed_ns.max(self.offered_confirmed_ns);
         if let Some(keep) = &self.keep {
-            keep.set_unsettled(true);
+            let position = |input: &Input| {
+                let stamp = input.stamp.as_ref()?;
+                Some((input.source.to_string(), stamp.position()))
+            };
+            keep.set_unsettled(&inputs.iter().filter_map(position).collect());
         }
-        self.publish(&payload, served).map_err(Stopped::NotPublished)?;
+        self.publish(&payload, served, revision).map_err(Stopped::NotPublished)?;
+        if let Some(changed_ms) = changed_ms {
+            let took = unix_ms(SystemTime::now()).saturating_sub(changed_ms);
+            self.counters.propagation.observe(Duration::from_millis(took));
+        }
         self.unserved = Some(BTreeSet::new());
         self.settle(inputs);
         self.publisher.prepare();
@@ -563,9 +614,9 @@ impl Pipeline {
         }
     }
 
-    fn publish(&mut self, payload: &[u8], served: Served) -> Result<(), String> {
+    fn publish(&mut self, payload: &[u8], served: Served, revision: u64) -> Result<(), String> {
         let meta = PublishMeta {
-            revision: 0,
+            revision,
             upstream_confirmed_at_ns: self.confirmed_ns,
             max_age_ns: u64::try_from(self.max_age.as_nanos()).unwrap_or(u64::MAX),
         };
@@ -574,8 +625,19 @@ impl Pipeline {
         self.counters.publish.observe(started.elapsed());
         self.counters.published += 1;
         let flags = served.summary.len();
+        // Without a number where any of them may be another.
+        let changed = self.unserved.as_ref().map(BTreeSet::len);
         let (set, broken) = (self.set.name.as_str(), self.broken.len());
-        tracing::info!(set, generation = generation.0, flags, broken, bytes = payload.len(), "published");
+        tracing::info!(
+            set,
+            generation = generation.0,
+            revision,
+            flags,
+            changed,
+            broken,
+            bytes = payload.len(),
+            "published"
+        );
         let before = self.served.replace(served);
         self.unserved = None;
         self.keep_generation(generation.0, payload, &meta);
@@ -612,7 +674,8 @@ impl Pipeline {
                 // Its address is the document's identity as long as `applied` holds it.
                 let known = (input.source.to_string(), input.path.clone(), Arc::as_ptr(&input.document).addr());
                 if !self.saved.contains(&known)
-                    && let Err(error) = keep.save_text(&input.source, &input.path, input.document.text())
+                    && let Err(error) =
+                        keep.save_text(&input.source, &input.path, input.document.text(), input.stamp.as_ref())
                 {
                     saved = saved.and(Err(format!("the text of {} cannot be kept: {error}", input.path.display())));
                     continue;
@@ -622,7 +685,7 @@ impl Pipeline {
             keep.forget_other_texts(inputs.iter().map(|input| (&input.source, input.path.as_path())));
             self.saved = now;
             if saved.is_ok() {
-                keep.set_unsettled(false);
+                keep.set_settled();
             }
             self.note_keep(Part::Texts, saved);
         }
@@ -659,7 +722,7 @@ impl Pipeline {
                     self.compiler.restore(&snapshot);
                     let served = Served::of(&snapshot);
                     tracing::info!(set = self.set.name, from = kept.generation, "publishes last-known-good");
-                    if let Err(reason) = self.publish(&segment.payload, served) {
+                    if let Err(reason) = self.publish(&segment.payload, served, segment.header.revision) {
                         tracing::error!(set = self.set.name, "last-known-good cannot be published: {reason}");
                     }
                     return;
@@ -721,7 +784,7 @@ impl Pipeline {
         let served = Served::of(&snapshot);
         let unavailable = |detail: String| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail);
         self.confirmed_ns = segment.header.upstream_confirmed_at_ns;
-        self.publish(&segment.payload, served).map_err(unavailable)?;
+        self.publish(&segment.payload, served, segment.header.revision).map_err(unavailable)?;
         self.compiler.restore(&snapshot);
         self.applied = None;
         self.saved.clear();
@@ -810,7 +873,8 @@ impl Pipeline {
             return;
         }
         let saved = |source: &SourceSpec| {
-            let input = |(path, document)| Input { source: source.clone(), path, document: Arc::new(document) };
+            let input =
+                |(path, document, stamp)| Input { source: source.clone(), path, document: Arc::new(document), stamp };
             self.saved(source).into_iter().map(input).collect::<Vec<_>>()
         };
         let saved: Vec<Input> = self.set.sources.iter().flat_map(saved).collect();
@@ -938,6 +1002,11 @@ fn limits(settings: &LimitSettings) -> Limits {
         *limit = setting.unwrap_or(*limit);
     }
     limits
+}
+
+/// That of the control plane of highest precedence; 0 where there is none.
+fn revision(inputs: &[Input]) -> u64 {
+    inputs.iter().rev().find_map(|input| input.stamp.as_ref()).map_or(0, |stamp| stamp.revision)
 }
 
 fn same_documents(one: &[Input], other: &[Input]) -> bool {

@@ -201,6 +201,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[guard]", old.guard != new.guard),
         ("[limits]", old.limits != new.limits),
         ("[watch]", old.watch != new.watch),
+        ("[control]", old.control != new.control),
         ("[keep]", old.generations != new.generations),
         ("max_age_ms", old.max_age != new.max_age),
     ];

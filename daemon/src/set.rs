@@ -1,13 +1,13 @@
 //! One flag set's task: it waits for whatever happens next, and hands it to the pipeline.
 //!
 //! ```text
-//! files changed · a poll is due · the heart beats · an operator speaks · something failed is due again
+//! files changed · a control plane has news · a poll is due · the heart beats · an operator speaks · something failed is due again
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use libflags::definition::{Document, Format};
 use serde_json::{Value, json};
@@ -15,18 +15,28 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use crate::admin::{Command, Refusal, Request, SetHandle, SharedStatus};
-use crate::config::{Config, SetConfig, WatchSettings};
-use crate::pipeline::{Input, Pipeline, StartError};
-use crate::source::{Look, Places, Source, SourceSpec, Stamp, Watcher, trace};
+use crate::clock::now_ns;
+use crate::config::{Config, ControlSettings, SetConfig, WatchSettings};
+use crate::pipeline::{Input, Offer, Pipeline, StartError};
+use crate::source::{ControlFeed, Look, News, Places, Source, SourceReport, SourceSpec, Stamp, Watcher, trace};
 
 /// How often readers are told that flagsd is alive.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// A source of whatever kind.
+#[derive(Debug)]
+enum Feed {
+    Files(Source<Document>),
+    Control(Box<ControlFeed>),
+}
 
 /// One flag set at work.
 #[derive(Debug)]
 pub(crate) struct Set {
     settings: WatchSettings,
-    sources: Vec<Source<Document>>,
+    control: ControlSettings,
+    sources: Vec<Feed>,
+    news: (mpsc::Sender<News>, mpsc::Receiver<News>),
     watcher: Option<Watcher>,
     /// What cannot be watched, said once each.
     unwatched: BTreeSet<PathBuf>,
@@ -57,7 +67,10 @@ impl Set {
         let status = SharedStatus::new(pipeline.status(Vec::new(), false));
         let set = Self {
             settings: config.watch.clone(),
-            sources: set.sources.iter().cloned().map(Source::new).collect(),
+            control: config.control.clone(),
+            sources: set.sources.iter().cloned().map(Feed::new).collect(),
+            // Few, so that who brings more than can be published waits.
+            news: mpsc::channel(4),
             watcher: watcher.ok(),
             unwatched: BTreeSet::new(),
             lists: BTreeMap::new(),
@@ -88,6 +101,7 @@ impl Set {
                     self.look();
                 }
                 _ = heartbeat.tick() => self.beat(),
+                Some(news) = self.news.1.recv() => self.take_news(news),
                 Some(request) = self.commands.recv() => {
                     let answer = self.obey(request.command);
                     self.beat();
@@ -107,7 +121,10 @@ impl Set {
                     self.take_sources(sources);
                 }
                 for source in &mut self.sources {
-                    source.forget_seen();
+                    match source {
+                        Feed::Files(source) => source.forget_seen(),
+                        Feed::Control(feed) => feed.hurry(),
+                    }
                 }
                 self.lists.clear();
                 self.look();
@@ -122,8 +139,8 @@ impl Set {
     fn take_sources(&mut self, specs: Vec<SourceSpec>) {
         let mut old = std::mem::take(&mut self.sources);
         for spec in specs {
-            let known = old.iter().position(|source| *source.spec() == spec);
-            self.sources.push(known.map_or_else(|| Source::new(spec), |at| old.remove(at)));
+            let known = old.iter().position(|source| source.spec() == spec);
+            self.sources.push(known.map_or_else(|| Feed::new(spec), |at| old.remove(at)));
         }
         self.looked = false;
     }
@@ -136,7 +153,7 @@ impl Set {
         // First the watches, then the files: what changes in between is told of. A look can find further files to watch.
         let mut watched = self.watch(None);
         for _ in 0..4 {
-            for source in &mut self.sources {
+            for source in self.sources.iter_mut().filter_map(Feed::files_mut) {
                 let limits = self.pipeline.limits();
                 let parse = |path: &Path, text: String| {
                     let name = path.display().to_string();
@@ -147,7 +164,8 @@ impl Set {
                 news |= look.changed;
                 self.look_again = [self.look_again, look.again].into_iter().flatten().min();
             }
-            let lists = self.pipeline.list_files(self.sources.iter().flat_map(Source::documents));
+            let lists =
+                self.pipeline.list_files(self.sources.iter().filter_map(Feed::files).flat_map(Source::documents));
             let lists = lists.into_iter().map(|path| (path.clone(), trace(&path))).collect();
             news |= self.lists != lists;
             self.lists = lists;
@@ -159,35 +177,67 @@ impl Set {
         }
         if !self.looked {
             self.looked = true;
-            for source in &mut self.sources {
-                let saved = self.pipeline.saved(source.spec());
-                if source.fall_back_on(saved) {
-                    self.waits = self.pipeline.saved_are_old();
-                    let does = if self.waits {
-                        "what is published stays until it can be read"
-                    } else {
-                        "goes on with what was read from it last"
-                    };
-                    tracing::warn!(set = self.pipeline.name(), source = %source.spec(), "{does}");
-                }
+            for at in 0..self.sources.len() {
+                self.fall_back(at);
             }
         }
-        if self.waits && self.sources.iter().all(Source::is_healthy) {
+        self.offer(news, false, None);
+    }
+
+    /// Puts in force what is remembered of a source that cannot be read; of a control plane before it is asked.
+    fn fall_back(&mut self, at: usize) {
+        let Some(source) = self.sources.get_mut(at) else { return };
+        let spec = source.spec();
+        let saved = self.pipeline.saved(&spec);
+        let fell_back = match source {
+            Feed::Files(source) => {
+                source.fall_back_on(saved.into_iter().map(|(path, document, _)| (path, document)).collect())
+            }
+            Feed::Control(feed) if feed.is_followed() => false,
+            Feed::Control(feed) => {
+                let saved = saved.into_iter().find_map(|(_, document, stamp)| Some((document, stamp?)));
+                let floor = self.pipeline.floor(&spec);
+                feed.follow(saved, floor, &self.control, self.pipeline.limits(), self.news.0.clone())
+            }
+        };
+        if fell_back {
+            let is_asked_later = matches!(source, Feed::Control(_));
+            self.waits = self.pipeline.saved_are_old();
+            let does = if self.waits {
+                "what is published stays until it can be read"
+            } else {
+                "goes on with what was read from it last"
+            };
+            // Of a control plane it is no trouble yet.
+            if is_asked_later {
+                tracing::info!(set = self.pipeline.name(), source = %spec, "{does}");
+            } else {
+                tracing::warn!(set = self.pipeline.name(), source = %spec, "{does}");
+            }
+        }
+    }
+
+    /// Takes what a control plane, or the way to it, has to tell.
+    fn take_news(&mut self, news: News) {
+        let feeds = self.sources.iter_mut().filter_map(Feed::control_mut);
+        // Of one that is no source any more there is still something on the way.
+        let Some(feed) = feeds.into_iter().find(|feed| feed.id() == news.id) else { return };
+        match feed.take(news) {
+            // While another change is held, this one would let it through.
+            Some(taken) => self.offer(true, taken.deliberate && !self.pipeline.is_held(), taken.changed_ms),
+            None => self.offer(false, false, None),
+        }
+    }
+
+    /// Gives the pipeline what is in force, if that is news.
+    fn offer(&mut self, mut news: bool, deliberate: bool, changed_ms: Option<u64>) {
+        if self.waits && self.sources.iter().all(Feed::is_healthy) {
             (self.waits, news) = (false, true);
         }
         if news && !self.waits {
-            let input = |source: &Source<Document>| {
-                let spec = source.spec().clone();
-                source
-                    .entries()
-                    .map(|(path, document)| Input {
-                        source: spec.clone(),
-                        path: path.to_owned(),
-                        document: Arc::clone(document),
-                    })
-                    .collect::<Vec<_>>()
-            };
-            self.pipeline.offer(self.sources.iter().flat_map(input).collect());
+            let inputs = self.sources.iter().flat_map(Feed::inputs).collect();
+            let confirmed_ns = self.sources.iter().map(Feed::confirmed_ns).min().unwrap_or(0);
+            self.pipeline.offer(Offer { inputs, deliberate, confirmed_ns, changed_ms });
         }
         self.beat();
     }
@@ -195,9 +245,10 @@ impl Set {
     /// Watches whatever the sources and lists mean now; returns what is watched. Nothing is done where that is `same`.
     fn watch(&mut self, same: Option<&Places>) -> Places {
         let mut places = Places::default();
-        for source in &self.sources {
-            let (SourceSpec::File(path) | SourceSpec::Dir(path)) = source.spec();
-            places.add(path);
+        for source in self.sources.iter().filter_map(Feed::files) {
+            if let SourceSpec::File(path) | SourceSpec::Dir(path) = source.spec() {
+                places.add(path);
+            }
             source.paths().for_each(|path| places.add_one_of_several(path));
         }
         // A list often changes along with the flags that name it.
@@ -217,13 +268,101 @@ impl Set {
     }
 
     fn beat(&mut self) {
-        let healthy = self.looked && self.sources.iter().all(Source::is_healthy);
-        self.pipeline.beat(healthy);
+        let healthy = self.looked && !self.waits && self.sources.iter().all(Feed::is_known);
+        let confirmed_ns = self.sources.iter().map(Feed::confirmed_ns).min();
+        self.pipeline.beat(confirmed_ns.filter(|_| healthy));
         self.report();
     }
 
     fn report(&self) {
-        self.status.set(self.pipeline.status(self.sources.iter().map(Source::report).collect(), self.looked));
+        self.status.set(self.pipeline.status(self.sources.iter().map(Feed::report).collect(), self.looked));
+    }
+}
+
+impl Feed {
+    fn new(spec: SourceSpec) -> Self {
+        match spec {
+            SourceSpec::Control(spec) => Self::Control(Box::new(ControlFeed::new(*spec))),
+            spec => Self::Files(Source::new(spec)),
+        }
+    }
+
+    fn spec(&self) -> SourceSpec {
+        match self {
+            Self::Files(source) => source.spec().clone(),
+            Self::Control(feed) => SourceSpec::Control(Box::new(feed.spec().clone())),
+        }
+    }
+
+    fn files(&self) -> Option<&Source<Document>> {
+        if let Self::Files(source) = self { Some(source) } else { None }
+    }
+
+    fn files_mut(&mut self) -> Option<&mut Source<Document>> {
+        if let Self::Files(source) = self { Some(source) } else { None }
+    }
+
+    fn control_mut(&mut self) -> Option<&mut ControlFeed> {
+        if let Self::Control(feed) = self { Some(feed) } else { None }
+    }
+
+    /// Whether it can be had, and what it says is in force.
+    fn is_healthy(&self) -> bool {
+        match self {
+            Self::Files(source) => source.is_healthy(),
+            Self::Control(feed) => feed.is_healthy(),
+        }
+    }
+
+    /// Whether it is known since when what it says is in force: of files only as long as they can be read.
+    fn is_known(&self) -> bool {
+        match self {
+            Self::Files(source) => source.is_healthy(),
+            Self::Control(feed) => feed.confirmed().is_some(),
+        }
+    }
+
+    /// Since when it is known to say what it says, nanoseconds since 1970; files are there to be looked at.
+    fn confirmed_ns(&self) -> u64 {
+        match self {
+            Self::Files(_) => now_ns(),
+            Self::Control(feed) => {
+                let since = feed.confirmed().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+                since.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0)
+            }
+        }
+    }
+
+    fn inputs(&self) -> Vec<Input> {
+        let source = self.spec();
+        match self {
+            Self::Files(files) => files
+                .entries()
+                .map(|(path, document)| Input {
+                    source: source.clone(),
+                    path: path.to_owned(),
+                    document: Arc::clone(document),
+                    stamp: None,
+                })
+                .collect(),
+            Self::Control(feed) => feed
+                .in_force()
+                .map(|(document, stamp)| Input {
+                    path: PathBuf::from(document.name()),
+                    source,
+                    document: Arc::clone(document),
+                    stamp: Some(stamp.clone()),
+                })
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    fn report(&self) -> SourceReport {
+        match self {
+            Self::Files(source) => source.report(),
+            Self::Control(feed) => feed.report(),
+        }
     }
 }
 

@@ -74,6 +74,14 @@ pub(super) fn read(path: &Path, max_bytes: usize) -> Result<Text, ReadError> {
     Err(ReadError::Other("is being written".to_owned()))
 }
 
+/// The text of a small file, such as a token's; the error is a sentence.
+pub(super) fn read_text(path: &Path, max_bytes: usize) -> Result<String, String> {
+    read(path, max_bytes).map(|read| read.text).map_err(|error| match error {
+        ReadError::Missing => "is not there".to_owned(),
+        ReadError::Other(message) => message,
+    })
+}
+
 fn read_open(file: &mut File, metadata: &Metadata, max_bytes: usize) -> Result<Vec<u8>, ReadError> {
     let too_long = |bytes: u64| ReadError::Other(format!("is {bytes} bytes long, at most {max_bytes} are allowed"));
     let expected = usize::try_from(metadata.len()).ok().filter(|bytes| *bytes <= max_bytes);

@@ -1,12 +1,14 @@
 //! Where definitions come from. A source is asked to look at what it names; what was last read well stays with it until
 //! something better is there.
 
+mod control;
 mod dir;
 mod file;
 mod spec;
 mod tracked;
 mod watch;
 
+pub(crate) use control::{Connection, ControlFeed, ControlSpec, LinkReport, News};
 pub(crate) use file::{Stamp, trace};
 pub(crate) use spec::SourceSpec;
 pub(crate) use tracked::{Health, Look, Source, SourceReport};

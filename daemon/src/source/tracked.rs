@@ -9,7 +9,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::file::{self, ReadError, Stamp};
-use super::{SourceSpec, dir};
+use super::{LinkReport, SourceSpec, dir};
 
 /// One source. `D` is a parsed document.
 #[derive(Debug)]
@@ -66,6 +66,9 @@ pub(crate) struct SourceReport {
     /// How often something went wrong since flagsd started.
     pub(crate) errors: u64,
     pub(crate) files: Vec<FileReport>,
+    /// Of a control plane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) control: Option<LinkReport>,
 }
 
 /// One file of a source as a status shows it.
@@ -146,6 +149,8 @@ impl<D> Source<D> {
         let mut look = Look { changed: false, parsed: Vec::new(), removed: Vec::new(), news: Vec::new(), again: None };
         let present = match &self.spec {
             SourceSpec::File(path) => BTreeSet::from([path.clone()]),
+            // It has no files to look at.
+            SourceSpec::Control(_) => return look,
             SourceSpec::Dir(path) => match dir::list(path) {
                 Ok(present) if !present.is_empty() => {
                     self.fault = None;
@@ -232,6 +237,7 @@ impl<D> Source<D> {
             last_success_ms: self.last_success.map(crate::clock::unix_ms),
             errors: self.errors,
             files: self.files.iter().map(file).collect(),
+            control: None,
         }
     }
 }

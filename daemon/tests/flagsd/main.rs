@@ -1,6 +1,8 @@
 //! Real flagsd processes, each with a store and state of its own, seen through a client as a user's program would.
 
 mod configuration;
+mod control;
+mod control_plane;
 mod crash;
 mod disk;
 mod files;

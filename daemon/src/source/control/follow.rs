@@ -1,0 +1,379 @@
+//! The task that follows a control plane.
+//!
+//! ```text
+//! stream, until it ends ──► wait 0 .. 100 ms · 2ⁿ (at most 30 s), not before Retry-After ──► stream
+//!                           └─ could it not be had: the snapshot every poll_ms meanwhile
+//! ```
+//!
+//! All in one task and one after the other, so that there is never more than one connection.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use flags_sync::{EventId, Snapshot, Stamp, Trust};
+use hyper::StatusCode;
+use hyper::header::{self, HeaderName};
+use libflags::definition::{Document, Format, Limits};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until};
+
+use super::ControlSpec;
+use super::events::{Events, RawEvent};
+use super::feed::{Connection, Link};
+use super::http::{Failure, Http, worth};
+use super::state::{Refusal, State};
+use crate::clock::unix_ms;
+use crate::config::ControlSettings;
+use crate::status::Trouble;
+
+/// The first wait is at most this long, each after it at most twice as long as the one before, and none longer than the other.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// A stream that was good for so long begins anew with short waits.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// What the task tells its set.
+#[derive(Debug)]
+pub(crate) struct News {
+    /// Of which feed.
+    pub(crate) id: u64,
+    pub(super) link: Link,
+    pub(super) update: Option<Update>,
+}
+
+/// Another definition.
+#[derive(Debug)]
+pub(super) struct Update {
+    pub(super) document: Arc<Document>,
+    pub(super) stamp: Stamp,
+    pub(super) deliberate: bool,
+    pub(super) changed_ms: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Follower {
+    spec: ControlSpec,
+    /// What problems call the document.
+    name: String,
+    id: u64,
+    http: Http,
+    state: State,
+    /// What the set was last given.
+    given: Option<EventId>,
+    /// Why the state is no definition that could be given.
+    unfit: Option<String>,
+    /// Changes are missing: the next stream begins with a snapshot.
+    gap: bool,
+    /// The entity tag of the snapshot that was last taken, and where that was.
+    tag: Option<(String, EventId)>,
+    poll: Duration,
+    idle: Duration,
+    limits: Limits,
+    link: Link,
+    wake: Arc<Notify>,
+    news: mpsc::Sender<News>,
+}
+
+impl Follower {
+    #[expect(clippy::too_many_arguments, reason = "what it follows, where from, and whom it tells")]
+    pub(super) fn new(
+        spec: ControlSpec,
+        id: u64,
+        saved: Option<Snapshot>,
+        floor: Option<EventId>,
+        settings: &ControlSettings,
+        limits: &Limits,
+        wake: Arc<Notify>,
+        news: mpsc::Sender<News>,
+    ) -> Self {
+        let state = State::new(spec.environment.clone(), spec.trust, saved, floor);
+        Self {
+            name: spec.to_string(),
+            id,
+            http: Http::new(spec.clone()),
+            given: state.current().and(state.position()),
+            state,
+            unfit: None,
+            gap: false,
+            tag: None,
+            poll: Duration::from_millis(settings.poll_ms),
+            idle: Duration::from_millis(settings.idle_ms),
+            limits: limits.clone(),
+            link: Link::default(),
+            wake,
+            news,
+            spec,
+        }
+    }
+
+    /// Follows for as long as somebody listens.
+    pub(super) async fn run(mut self) {
+        if self.spec.token_file.is_some() && !self.spec.tls && !self.spec.is_loopback() {
+            tracing::warn!(source = self.name, "the token travels in the clear: use control+https");
+        }
+        if self.spec.trust == Trust::Transport {
+            tracing::info!(source = self.name, "no key is configured: what the other end says is believed");
+        }
+        let (mut stream_at, mut poll_at) = (Instant::now(), None::<Instant>);
+        let mut wait = BACKOFF.0;
+        while !self.news.is_closed() {
+            let now = Instant::now();
+            if now >= stream_at {
+                let polling = poll_at.is_some();
+                let since = Instant::now();
+                let (was_had, failure) = self.stream(polling).await;
+                if was_had && since.elapsed() >= STEADY {
+                    wait = BACKOFF.0;
+                }
+                let delay = failure.retry_after.unwrap_or_default() + wait.mul_f64(fastrand::f64());
+                stream_at = Instant::now() + delay;
+                wait = (wait * 2).min(BACKOFF.1);
+                poll_at = match poll_at.filter(|_| !was_had) {
+                    // What was just tried in vain is tried once more before its snapshot is asked for.
+                    None if was_had => None,
+                    None if failure.unreachable => Some(stream_at + self.poll_wait()),
+                    None => Some(Instant::now()),
+                    at => at,
+                };
+                poll_at = poll_at.map(|at| at.max(Instant::now() + failure.retry_after.unwrap_or_default()));
+                self.failed(&failure, poll_at.is_some() && polling).await;
+            } else if poll_at.is_some_and(|at| now >= at) {
+                let mut next = self.poll_wait();
+                match self.poll().await {
+                    Ok(()) => {}
+                    Err(failure) => {
+                        if let Some(after) = failure.retry_after {
+                            next = next.max(after);
+                            stream_at = stream_at.max(Instant::now() + after);
+                        }
+                        self.failed(&failure, false).await;
+                    }
+                }
+                poll_at = Some(Instant::now() + next);
+            }
+            let next = poll_at.map_or(stream_at, |at| at.min(stream_at));
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = self.wake.notified() => {
+                    stream_at = Instant::now();
+                    poll_at = poll_at.map(|_| stream_at);
+                }
+            }
+        }
+    }
+
+    fn poll_wait(&self) -> Duration {
+        self.poll.mul_f64(0.8 + 0.4 * fastrand::f64())
+    }
+
+    /// Follows the stream until it ends; whether it was to be had, and how it ended.
+    async fn stream(&mut self, polling: bool) -> (bool, Failure) {
+        let mut had = false;
+        let failure = match self.follow_stream(polling, &mut had).await {
+            Ok(()) => Failure::new("the stream has ended"),
+            Err(failure) => failure,
+        };
+        // What was applied before it ended is good.
+        self.give(false, None).await;
+        // With changes missing it can be had, and is begun anew.
+        (had || self.gap, failure)
+    }
+
+    async fn follow_stream(&mut self, polling: bool, had: &mut bool) -> Result<(), Failure> {
+        let mut headers = vec![(header::ACCEPT, "text/event-stream".to_owned())];
+        if let Some(at) = self.state.position().filter(|_| !self.gap) {
+            headers.push((HeaderName::from_static("last-event-id"), at.to_string()));
+        }
+        if !polling {
+            self.tell(Connection::Connecting).await;
+        }
+        self.link.connects += 1;
+        let mut answer = self.http.get("stream", &headers, &[StatusCode::OK]).await?;
+        let kind = answer.header(&header::CONTENT_TYPE).unwrap_or("nothing").to_owned();
+        if !kind.starts_with("text/event-stream") {
+            return Err(Failure::new(format!("stream answered with {kind}, not with events")));
+        }
+        let mut events = Events::new(self.event_limit());
+        let mut last = Instant::now();
+        while let Some(bytes) = answer.next(last + self.idle + worth(events.pending())).await? {
+            events.feed(&bytes);
+            let mut changed_ms = None;
+            while let Some(event) = events.next().map_err(|error| self.refused(error))? {
+                if self.take_event(&event, &mut changed_ms).await? {
+                    last = Instant::now();
+                    if !std::mem::replace(had, true) {
+                        tracing::info!(source = self.name, "the stream is followed");
+                    }
+                    (self.link.connection, self.link.error) = (Connection::Stream, None);
+                }
+            }
+            if *had {
+                self.give(false, changed_ms).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one event; whether it is a sign that the stream is good.
+    async fn take_event(&mut self, event: &RawEvent, changed_ms: &mut Option<u64>) -> Result<bool, Failure> {
+        match event.kind.as_str() {
+            "snapshot" => {
+                self.state.take_snapshot(&event.data).map_err(|refusal| self.refused(refusal))?;
+                self.gap = false;
+                *changed_ms = None;
+                self.confirm(Duration::ZERO);
+            }
+            "change" => {
+                let change = match self.state.open_change(&event.data) {
+                    Ok(change) => change,
+                    Err(refusal @ Refusal::Older { .. }) => {
+                        // It does no harm, and what comes after it may be good.
+                        let failure = self.refused(refusal);
+                        self.note(&failure);
+                        return Ok(false);
+                    }
+                    Err(refusal) => return Err(self.refused(refusal)),
+                };
+                let (deliberate, time_ms) = (change.deliberate, change.stamp.time_ms);
+                if deliberate {
+                    // What was not said to be deliberate does not slip through with it.
+                    self.give(false, changed_ms.take()).await;
+                }
+                if let Err(gap) = self.state.apply(change) {
+                    self.gap = true;
+                    return Err(Failure::new(gap.to_string()));
+                }
+                changed_ms.get_or_insert(time_ms);
+                self.confirm(Duration::ZERO);
+                if deliberate {
+                    (self.link.connection, self.link.error) = (Connection::Stream, None);
+                    self.give(true, changed_ms.take()).await;
+                }
+            }
+            "current" => {
+                let there: EventId =
+                    event.data.parse().map_err(|_| Failure::new("the stream tells of no revision as current"))?;
+                match self.state.position() {
+                    Some(here) if here == there => self.confirm(Duration::ZERO),
+                    Some(here) if there < here => {
+                        let refusal = Refusal::Older { found: there, known: here };
+                        return Err(self.refused(refusal));
+                    }
+                    _ => {
+                        self.gap = true;
+                        return Err(Failure::new(format!("changes up to revision {there} did not come")));
+                    }
+                }
+            }
+            // Of a later version.
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    async fn poll(&mut self) -> Result<(), Failure> {
+        let mut headers = vec![(header::ACCEPT_ENCODING, "gzip".to_owned())];
+        let tag = self.tag.take().filter(|(_, at)| Some(*at) == self.state.position());
+        if let Some((tag, _)) = &tag {
+            headers.push((header::IF_NONE_MATCH, tag.clone()));
+        }
+        self.link.connects += 1;
+        let expected = [StatusCode::OK, StatusCode::NOT_MODIFIED];
+        let mut answer = self.http.get("snapshot", &headers, &expected).await?;
+        let age = answer.age();
+        if answer.status == StatusCode::NOT_MODIFIED {
+            if tag.is_none() {
+                return Err(Failure::new("snapshot answered 304, which was not asked for"));
+            }
+            self.tag = tag;
+        } else {
+            let text = answer.text(self.event_limit(), self.idle).await?;
+            self.state.take_snapshot(&text).map_err(|refusal| self.refused(refusal))?;
+            // Only now that it was taken: what was refused is to come again.
+            let tag = answer.header(&header::ETAG).map(str::to_owned);
+            self.tag = tag.zip(self.state.position());
+            self.gap = false;
+        }
+        drop(answer);
+        if self.link.connection != Connection::Polling {
+            tracing::info!(source = self.name, "the stream cannot be had; the snapshot is asked for now and then");
+        }
+        (self.link.connection, self.link.error) = (Connection::Polling, None);
+        self.confirm(age);
+        self.give(false, None).await;
+        Ok(())
+    }
+
+    /// The definition's own limit, and what its envelope takes.
+    fn event_limit(&self) -> usize {
+        self.limits.document_bytes.saturating_add(4 << 10)
+    }
+
+    /// The other end said `age` ago that the state is current.
+    fn confirm(&mut self, age: Duration) {
+        if self.state.current().is_some() && self.unfit.is_none() {
+            let at = SystemTime::now().checked_sub(age);
+            self.link.confirmed = self.link.confirmed.max(at);
+        }
+    }
+
+    /// Gives the set the state, if it has another one.
+    async fn give(&mut self, deliberate: bool, changed_ms: Option<u64>) {
+        let current = self.state.current().filter(|_| self.state.position() != self.given);
+        let mut update = None;
+        if let Some(snapshot) = current {
+            let stamp = snapshot.stamp.clone();
+            match Document::parse(&self.name, snapshot.definition(), Format::Json, &self.limits) {
+                Ok(document) => {
+                    update = Some(Update { document: Arc::new(document), stamp, deliberate, changed_ms });
+                    self.unfit = None;
+                }
+                Err(error) => {
+                    let failure = self.refused(error);
+                    self.note(&failure);
+                    self.unfit = Some(failure.message);
+                }
+            }
+            self.given = self.state.position();
+        }
+        if let Some(unfit) = &self.unfit {
+            self.link.error = Some(unfit.clone());
+        }
+        self.send(update).await;
+    }
+
+    /// Counts a text that is not taken.
+    fn refused(&mut self, refusal: impl std::fmt::Display) -> Failure {
+        self.link.refused += 1;
+        Failure::new(format!("refused: {refusal}"))
+    }
+
+    fn note(&mut self, failure: &Failure) {
+        let message = &failure.message;
+        self.link.errors += 1;
+        if self.link.last_error.as_ref().is_none_or(|last| last.reason != *message) {
+            tracing::warn!(source = self.name, "{message}");
+        }
+        self.link.last_error = Some(Trouble { reason: message.clone(), since_ms: unix_ms(SystemTime::now()) });
+    }
+
+    /// Says what failed; `polls`: only the stream did, and polling goes on.
+    async fn failed(&mut self, failure: &Failure, polls: bool) {
+        self.note(failure);
+        if !polls || self.link.connection != Connection::Polling {
+            self.link.error = Some(failure.message.clone());
+            self.link.connection = Connection::Waiting;
+        }
+        self.send(None).await;
+    }
+
+    async fn tell(&mut self, connection: Connection) {
+        self.link.connection = connection;
+        self.send(None).await;
+    }
+
+    async fn send(&mut self, update: Option<Update>) {
+        // Whoever listened may have gone; the loop ends then.
+        let _ = self.news.send(News { id: self.id, link: self.link.clone(), update }).await;
+    }
+}

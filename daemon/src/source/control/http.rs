@@ -1,0 +1,318 @@
+//! One request on one connection of its own, which ends with the answer: there is never a second one.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io::Read;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
+use http_body_util::Empty;
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+
+use super::ControlSpec;
+use crate::source::file;
+
+/// How long the way to the head of an answer may take.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A body comes at least this fast, in bytes a second, or is given up.
+const SLOWEST: u64 = 16 << 10;
+
+/// A token is no longer than this.
+const TOKEN_BYTES: usize = 8 << 10;
+
+/// Why there is no answer that is of use.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    /// A sentence without secrets.
+    pub(super) message: String,
+    /// The server asks not to come before.
+    pub(super) retry_after: Option<Duration>,
+    /// Nobody answered at all.
+    pub(super) unreachable: bool,
+}
+
+/// Makes connections to one control plane.
+pub(super) struct Http {
+    spec: ControlSpec,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+/// The head of an answer, and its body as it comes.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    body: Incoming,
+    /// What reads and writes; `None` once it has ended.
+    connection: Option<Pin<Box<dyn Future<Output = hyper::Result<()>>>>>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+impl Http {
+    pub(super) fn new(spec: ControlSpec) -> Self {
+        Self { spec, tls: None }
+    }
+
+    /// Asks for `what` (`stream` or `snapshot`); any answer but `expected` is a failure.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub(super) async fn get(
+        &mut self,
+        what: &str,
+        headers: &[(HeaderName, String)],
+        expected: &[StatusCode],
+    ) -> Result<Answer, Failure> {
+        let token = self.token()?;
+        let request = self.request(what, headers, token.as_deref())?;
+        let answer = timeout(HEAD_PATIENCE, async {
+            let stream = self.connect().await?;
+            exchange(stream, request).await
+        });
+        let late = || Failure::unreachable(format!("no answer within {HEAD_PATIENCE:?}"));
+        let mut answer = answer.await.map_err(|_| late())??;
+        if expected.contains(&answer.status) {
+            return Ok(answer);
+        }
+        let mut message = format!("{what} answered {}", answer.status);
+        if let Some(detail) = answer.detail().await {
+            message = format!("{message}: {detail}");
+        }
+        if let Some(token) = token {
+            message = message.replace(&token, "(token)");
+        }
+        Err(Failure { message, retry_after: retry_after(&answer.headers), unreachable: false })
+    }
+
+    fn request(
+        &self,
+        what: &str,
+        headers: &[(HeaderName, String)],
+        token: Option<&str>,
+    ) -> Result<Request<Empty<Bytes>>, Failure> {
+        let mut request = Request::get(self.spec.path(what))
+            .header(header::HOST, &self.spec.authority)
+            .header(header::USER_AGENT, concat!("flagsd/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        if let Some(token) = token {
+            let value = HeaderValue::from_str(&format!("Bearer {token}"));
+            let mut value = value.map_err(|_| Failure::local("the token holds characters that no token has"))?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        request.body(Empty::new()).map_err(|error| Failure::local(format!("cannot be asked: {error}")))
+    }
+
+    fn token(&self) -> Result<Option<String>, Failure> {
+        let Some(path) = &self.spec.token_file else { return Ok(None) };
+        let failed = |what: String| Failure::local(format!("token file {}: {what}", path.display()));
+        let text = file::read_text(path, TOKEN_BYTES).map_err(&failed)?;
+        match text.trim() {
+            "" => Err(failed("is empty".to_owned())),
+            token => Ok(Some(token.to_owned())),
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Box<dyn Stream>, Failure> {
+        let (host, port) = (self.spec.host.clone(), self.spec.port);
+        let unreachable = |error: std::io::Error| Failure::unreachable(format!("{host}:{port}: {error}"));
+        let stream = TcpStream::connect((host.as_str(), port)).await.map_err(unreachable)?;
+        // Only requests go out, each in one piece.
+        let _ = stream.set_nodelay(true);
+        if !self.spec.tls {
+            return Ok(Box::new(stream));
+        }
+        let name = ServerName::try_from(host.clone()).map_err(|error| Failure::local(error.to_string()))?;
+        let connector = TlsConnector::from(self.tls()?);
+        let stream = connector.connect(name, stream).await;
+        Ok(Box::new(stream.map_err(|error| Failure::unreachable(format!("TLS to {host}:{port}: {error}")))?))
+    }
+
+    /// Read once: the system's certificates take more memory than a thousand flags.
+    fn tls(&mut self) -> Result<Arc<ClientConfig>, Failure> {
+        if let Some(tls) = &self.tls {
+            return Ok(Arc::clone(tls));
+        }
+        let mut roots = RootCertStore::empty();
+        match &self.spec.ca_file {
+            Some(path) => {
+                let failed = |what: String| Failure::local(format!("ca-file {}: {what}", path.display()));
+                for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))? {
+                    let certificate = certificate.map_err(|error| failed(error.to_string()))?;
+                    roots.add(certificate).map_err(|error| failed(error.to_string()))?;
+                }
+            }
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        if roots.is_empty() {
+            return Err(Failure::local("no certificate of an authority is found; name a file with ca-file"));
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()));
+        let builder =
+            builder.with_safe_default_protocol_versions().map_err(|error| Failure::local(error.to_string()))?;
+        let tls = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
+        self.tls = Some(Arc::clone(&tls));
+        Ok(tls)
+    }
+}
+
+async fn exchange(stream: Box<dyn Stream>, request: Request<Empty<Bytes>>) -> Result<Answer, Failure> {
+    let failed = |error: hyper::Error| Failure::unreachable(format!("no HTTP answer: {error}"));
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let mut connection: Pin<Box<dyn Future<Output = hyper::Result<()>>>> = Box::pin(connection);
+    let mut ended = false;
+    let answer = {
+        let mut response = std::pin::pin!(sender.send_request(request));
+        poll_fn(|context| {
+            ended = ended || connection.as_mut().poll(context).is_ready();
+            response.as_mut().poll(context)
+        })
+        .await
+    };
+    let (head, body) = answer.map_err(failed)?.into_parts();
+    Ok(Answer { status: head.status, headers: head.headers, body, connection: (!ended).then_some(connection) })
+}
+
+impl Answer {
+    /// The next bytes of the body; `None` at its end.
+    ///
+    /// # Errors
+    ///
+    /// Where it is cut off, or nothing comes until `until`.
+    pub(super) async fn next(&mut self, until: Instant) -> Result<Option<Bytes>, Failure> {
+        let frame = poll_fn(|context| {
+            loop {
+                if let Some(connection) = &mut self.connection
+                    && connection.as_mut().poll(context).is_ready()
+                {
+                    self.connection = None;
+                }
+                match Pin::new(&mut self.body).poll_frame(context) {
+                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => return Poll::Ready(Ok(Some(data))),
+                        // Trailers.
+                        Err(_) => continue,
+                    },
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) => return Poll::Ready(Ok(None)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        match timeout_at(until, frame).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(error)) => Err(Failure::new(format!("the answer was cut off: {error}"))),
+            Err(_) => Err(Failure::new("nothing came for too long")),
+        }
+    }
+
+    /// The whole body as text, unpacked, if it is not longer than `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; nothing longer than the limit is ever held.
+    pub(super) async fn text(&mut self, limit: usize, patience: Duration) -> Result<String, Failure> {
+        let too_long = || Failure::new(format!("the answer is longer than {limit} bytes, the limit"));
+        let gzip = match self.header(&header::CONTENT_ENCODING) {
+            None | Some("identity") => false,
+            Some("gzip") => true,
+            Some(other) => {
+                return Err(Failure::new(format!("the answer is encoded as {other:?}, which was not asked for")));
+            }
+        };
+        let started = Instant::now();
+        let mut bytes = Vec::new();
+        while let Some(more) = self.next(started + patience + worth(bytes.len())).await? {
+            if bytes.len() + more.len() > limit {
+                return Err(too_long());
+            }
+            bytes.extend_from_slice(&more);
+        }
+        if gzip {
+            let mut unpacked = Vec::new();
+            let read = GzDecoder::new(bytes.as_slice()).take(limit as u64 + 1).read_to_end(&mut unpacked);
+            read.map_err(|error| Failure::new(format!("the answer cannot be unpacked: {error}")))?;
+            if unpacked.len() > limit {
+                return Err(too_long());
+            }
+            bytes = unpacked;
+        }
+        String::from_utf8(bytes).map_err(|_| Failure::new("the answer is not UTF-8"))
+    }
+
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// How long ago the origin said so, where a cache answers (RFC 9111).
+    pub(super) fn age(&self) -> Duration {
+        Duration::from_secs(self.header(&header::AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0))
+    }
+
+    /// What a problem document (RFC 9457) says.
+    async fn detail(&mut self) -> Option<String> {
+        const MOST: usize = 4_096;
+        const SHOWN: usize = 200;
+        if !self.header(&header::CONTENT_TYPE)?.starts_with("application/problem+json") {
+            return None;
+        }
+        let text = self.text(MOST, Duration::from_secs(2)).await.ok()?;
+        let problem: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let detail = problem["detail"].as_str()?;
+        Some(detail.chars().filter(|c| !c.is_control()).take(SHOWN).collect())
+    }
+}
+
+/// The time that so many bytes may take.
+pub(super) fn worth(bytes: usize) -> Duration {
+    Duration::from_millis(bytes as u64 * 1_000 / SLOWEST)
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    /// Nobody is sent away for longer.
+    const MOST: u64 = 3_600;
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse::<u64>().ok()?;
+    Some(Duration::from_secs(seconds.min(MOST)))
+}
+
+impl Failure {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retry_after: None, unreachable: false }
+    }
+
+    fn unreachable(message: impl Into<String>) -> Self {
+        Self { unreachable: true, ..Self::new(message) }
+    }
+
+    /// Nothing was sent at all.
+    fn local(message: impl Into<String>) -> Self {
+        Self::unreachable(message)
+    }
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
