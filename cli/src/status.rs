@@ -154,7 +154,13 @@ fn of_set(set: &Value) -> Vec<(&'static str, Cell)> {
         let state = text(&source["state"]);
         let error = source["error"].as_str().map(|error| format!(": {error}")).unwrap_or_default();
         let look = if error.is_empty() { Look::Plain } else { Look::Bad };
-        facts.push(("source", Cell::new(format!("{}, {state}{error}", text(&source["source"]))).look(look)));
+        let link = &source["control"];
+        let link = match (link["connection"].as_str(), link["position"].as_str()) {
+            (Some(connection), Some(position)) => format!(", {connection}, at revision {position}"),
+            (Some(connection), None) => format!(", {connection}"),
+            _ => String::new(),
+        };
+        facts.push(("source", Cell::new(format!("{}, {state}{link}{error}", text(&source["source"]))).look(look)));
     }
     if let Some(by) = set["frozen"]["by"].as_str() {
         let waiting = if set["changes_waiting"] == true { "; changes wait" } else { "" };
