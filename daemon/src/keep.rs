@@ -430,6 +430,15 @@ mod tests {
             (texts(&one), texts(&two)),
             (vec!["text \u{1f600}".to_owned()], vec!["x".to_owned(), "y".to_owned()])
         );
+        let stamp = Stamp { environment: "a/b".to_owned(), epoch: 1, revision: 2, time_ms: 3 };
+        keep.save_text(&two, Path::new("/b/x"), "x", Some(&stamp)).expect("saved");
+        assert_eq!(keep.texts(&two)[0].stamp.as_ref(), Some(&stamp));
+        keep.set_unsettled(&BTreeMap::from([(two.to_string(), (1, 3))]));
+        let reopened = |source| (keep.is_unsettled(), keep.unsettled_position(source));
+        assert_eq!(reopened(&two), (true, Some(EventId { epoch: 1, revision: 3 })));
+        assert_eq!(reopened(&one), (true, None));
+        keep.set_settled();
+        assert_eq!(reopened(&two), (false, None));
         keep.forget_other_texts([(&two, Path::new("/b/y")), (&two, Path::new("/b/z"))].into_iter());
         assert_eq!((texts(&one), texts(&two)), (vec![], vec!["y".to_owned()]));
     }
