@@ -161,8 +161,8 @@ impl FlagBody {
             }
         }
         for (name, text) in [("description", &self.description), ("owner", &self.owner)] {
-            if text.len() > TEXT_BYTES {
-                fault(format!("/{name}"), "is longer than 4096 bytes");
+            if !is_text(text) {
+                fault(format!("/{name}"), NO_TEXT);
             }
         }
         for (at, tag) in self.tags.iter().enumerate() {
@@ -194,12 +194,19 @@ pub(crate) fn check_key(key: &str, pointer: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// What is wrong with a text.
+const NO_TEXT: &str = "a text has at most 4096 bytes, none of them NUL";
+
+fn is_text(text: &str) -> bool {
+    text.len() <= TEXT_BYTES && !text.contains('\0')
+}
+
 /// A comment or name.
 ///
 /// # Errors
-/// Where it is longer than 4096 bytes.
+/// Where it is longer than 4096 bytes, or has a NUL in it.
 pub(crate) fn check_text(text: &str, pointer: &str) -> Result<(), Problem> {
-    if text.len() > TEXT_BYTES { Err(Problem::invalid(pointer, "is longer than 4096 bytes")) } else { Ok(()) }
+    if is_text(text) { Ok(()) } else { Err(Problem::invalid(pointer, NO_TEXT)) }
 }
 
 /// A name as a segment of a JSON pointer.

@@ -72,9 +72,13 @@ async fn bounded(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     }
 }
 
-/// The headers that every answer has.
+/// The headers that every answer has. And nothing has a NUL in its name, which PostgreSQL could not even look for.
 async fn hardened(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    let mut response = if request.uri().to_string().contains("%00") {
+        Problem::not_found("there is nothing at this path").into_response()
+    } else {
+        next.run(request).await
+    };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));

@@ -45,9 +45,9 @@ impl<C> Pool<C> {
         result
     }
 
-    /// Closes what is idle: another server may answer now.
-    pub(super) fn drop_idle(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).idle.clear();
+    /// What is idle, for the caller to close.
+    pub(super) fn take_idle(&self) -> Vec<C> {
+        std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).idle)
     }
 
     fn borrow(&self) -> Result<Option<C>, StoreError> {

@@ -34,6 +34,14 @@ pub(super) struct Postgres {
     pool: Pool<Client>,
 }
 
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Closing a connection blocks, which a thread of an asynchronous runtime must not.
+        let idle = self.pool.take_idle();
+        let _ = thread::spawn(move || drop(idle)).join();
+    }
+}
+
 impl Postgres {
     pub(super) fn open(url: &str, tell: mpsc::UnboundedSender<News>) -> Result<Self, StoreError> {
         // The error's text would show the URL's password.
@@ -98,7 +106,8 @@ impl Postgres {
             (result, is_good)
         });
         if is_lost {
-            self.pool.drop_idle();
+            // Another server may answer now.
+            drop(self.pool.take_idle());
         }
         result
     }

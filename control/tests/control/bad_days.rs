@@ -1,0 +1,146 @@
+//! Killed programs and dead databases.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use flags_sync::{Snapshot, Trust};
+use serde_json::json;
+
+use crate::harness::{Client, Database, PATIENCE, eventually, on_both};
+
+const FLAGS: &str = "/api/v1/projects/shop/flags";
+const CONFIG: &str = "/api/v1/projects/shop/environments/test/flags/a";
+
+#[test]
+fn what_was_acknowledged_outlives_a_kill_at_any_moment() {
+    on_both(|database| {
+        let mut server = database.serve();
+        server.furnished().post(FLAGS, json!({"key": "a"})).expect(201);
+        let mut acknowledged = 0;
+        for round in 0..6 {
+            let stop = AtomicBool::new(false);
+            let newest = AtomicU64::new(acknowledged);
+            thread::scope(|scope| {
+                for writer in 0..3 {
+                    let (admin, stop, newest) = (server.admin(), &stop, &newest);
+                    scope.spawn(move || {
+                        let mut at = 0;
+                        while !stop.load(Ordering::Relaxed) {
+                            at += 1;
+                            let reply =
+                                admin.patch(CONFIG, json!({"metadata": {"by": format!("{round}.{writer}.{at}")}}));
+                            if reply.status == 200 {
+                                newest.fetch_max(reply.expect(200)["revision"].as_u64().unwrap(), Ordering::Relaxed);
+                            }
+                        }
+                    });
+                }
+                let start = Instant::now();
+                let before = newest.load(Ordering::Relaxed);
+                while newest.load(Ordering::Relaxed) < before + 5 + 3 * round && start.elapsed() < PATIENCE {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                server.child.kill().unwrap();
+                server.child.wait().unwrap();
+                stop.store(true, Ordering::Relaxed);
+            });
+            assert!(newest.load(Ordering::Relaxed) > acknowledged, "something was written");
+            acknowledged = newest.load(Ordering::Relaxed);
+            server = database.serve();
+            check_log(&server.admin(), acknowledged);
+        }
+    });
+}
+
+/// The log has every revision once, up to at least `acknowledged`, and what it says last is so.
+fn check_log(admin: &Client, acknowledged: u64) {
+    let path = "/api/v1/projects/shop/environments/test";
+    let mut revisions = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = admin.get(&format!("{path}/changes?limit=1000&cursor={cursor}")).expect(200);
+        revisions.extend(page["items"].as_array().unwrap().iter().map(|entry| entry["revision"].as_u64().unwrap()));
+        match page["next"].as_str() {
+            Some(next) => next.clone_into(&mut cursor),
+            None => break,
+        }
+    }
+    let newest = *revisions.first().unwrap();
+    assert!(newest >= acknowledged, "revision {acknowledged} was acknowledged, and the log ends at {newest}");
+    assert_eq!(revisions, (1..=newest).rev().collect::<Vec<_>>(), "no gap, nothing twice");
+    assert_eq!(admin.get(path).expect(200)["revision"], newest);
+    eventually("hosts get the newest", || admin.get("/sync/v1/shop/test/snapshot").etag() == format!("\"1.{newest}\""));
+    let text = admin.get("/sync/v1/shop/test/snapshot").text;
+    let snapshot = Snapshot::open(&text, "shop/test", &Trust::Transport).unwrap();
+    let config = admin.get(CONFIG).expect(200);
+    let definition: serde_json::Value = serde_json::from_str(snapshot.flags["a"].get()).unwrap();
+    assert_eq!(definition["metadata"], config["metadata"]);
+}
+
+#[test]
+fn hosts_are_served_while_the_database_is_away() {
+    let Some(mut database) = Database::postgres() else {
+        println!("skipped: PostgreSQL is not installed");
+        return;
+    };
+    let server = database.serve();
+    let admin = server.furnished();
+    admin.post(FLAGS, json!({"key": "a"})).expect(201);
+    eventually("hosts get it", || admin.get("/sync/v1/shop/test/snapshot").etag() == "\"1.2\"");
+    let before = admin.get("/sync/v1/shop/test/snapshot");
+    let stream = admin.stream("shop/test", Some("1.2"));
+    assert_eq!(stream.next().kind, "current");
+
+    database.postgres.as_mut().unwrap().kill();
+    eventually("the program notices", || admin.get("/readyz").status == 503);
+    let during = admin.get("/sync/v1/shop/test/snapshot");
+    assert_eq!((during.status, &during.text), (200, &before.text));
+    admin.get("/healthz").expect(200);
+    let refused = admin.with("idempotency-key", "k").patch(CONFIG, json!({"state": "ENABLED"}));
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "1".to_owned()));
+    assert_eq!(admin.stream("shop/test", None).next().kind, "snapshot", "new streams too");
+
+    database.postgres.as_mut().unwrap().run();
+    let again = admin.with("idempotency-key", "k");
+    eventually("writes go on by themselves", || again.patch(CONFIG, json!({"state": "ENABLED"})).status == 200);
+    let event = stream.next();
+    let event = if event.kind == "current" { stream.next() } else { event };
+    assert_eq!((event.kind.as_str(), event.id.as_str()), ("change", "1.3"), "the stream was never cut");
+    eventually("ready again", || admin.get("/readyz").status == 200);
+    check_log(&admin, 3);
+}
+
+#[test]
+fn a_backup_is_a_whole_database() {
+    let database = Database::sqlite();
+    let server = database.serve();
+    let admin = server.furnished();
+    admin.post(FLAGS, json!({"key": "a"})).expect(201);
+    let to = database.folder.path().join("copy");
+    let back_up = || crate::harness::program(&database.url).arg("backup").arg(&to).output().unwrap();
+    assert!(back_up().status.success());
+    assert!(!back_up().status.success(), "an older backup is not overwritten");
+    drop(server);
+    let copy = Database { url: format!("sqlite:{}", to.display()), ..database };
+    let server = copy.serve();
+    check_log(&server.admin(), 2);
+}
+
+#[test]
+fn a_stopping_program_ends_its_streams_and_exits() {
+    let database = Database::sqlite();
+    let mut server = database.serve();
+    let admin = server.furnished();
+    let stream = admin.stream("shop/test", None);
+    assert_eq!(stream.next().kind, "snapshot");
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(server.child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(stream.ends());
+    let start = Instant::now();
+    while server.child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < PATIENCE, "it does not end");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(server.child.wait().unwrap().success());
+}

@@ -1,0 +1,293 @@
+//! Starts the program on a database, and speaks HTTP with it.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::postgres::Postgres;
+
+/// Nothing here takes so long unless it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A database with its tables, and an admin token.
+pub(crate) struct Database {
+    pub(crate) url: String,
+    pub(crate) admin: String,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) postgres: Option<Postgres>,
+}
+
+impl Database {
+    pub(crate) fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("db").display());
+        Self::init(url, folder, None)
+    }
+
+    /// On a server of its own; `None` where PostgreSQL is not installed.
+    pub(crate) fn postgres() -> Option<Self> {
+        let postgres = Postgres::start()?;
+        Some(Self::init(postgres.url(), tempfile::tempdir().unwrap(), Some(postgres)))
+    }
+
+    fn init(url: String, folder: tempfile::TempDir, postgres: Option<Postgres>) -> Self {
+        let output = program(&url).arg("init").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let admin = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        Self { url, admin, folder, postgres }
+    }
+
+    pub(crate) fn serve(&self) -> Server {
+        self.serve_with("")
+    }
+
+    /// With a configuration file of this content.
+    pub(crate) fn serve_with(&self, config: &str) -> Server {
+        let path = self.folder.path().join("control.toml");
+        std::fs::write(&path, config).unwrap();
+        Server::start(&self.url, &self.admin, &path)
+    }
+}
+
+/// Does the same with both databases.
+pub(crate) fn on_both(test: impl Fn(&Database)) {
+    test(&Database::sqlite());
+    match Database::postgres() {
+        Some(database) => test(&database),
+        None => println!("skipped: on PostgreSQL: it is not installed"),
+    }
+}
+
+pub(crate) fn program(database: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flags-control"));
+    command.env("FLAGS_CONTROL_DATABASE", database);
+    command
+}
+
+/// The program, serving.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) child: Child,
+    admin: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn start(database: &str, admin: &str, config: &Path) -> Self {
+        let port = free_port();
+        let listen = format!("127.0.0.1:{port}");
+        let mut command = program(database);
+        command.arg("serve").arg("--config").arg(config).args(["--listen", &listen, "--log-level", "warn"]);
+        let child = command.stdout(Stdio::null()).spawn().unwrap();
+        let server = Self { url: format!("http://{listen}"), child, admin: admin.to_owned() };
+        eventually("the program is up", || Client::new(&server.url, "").get("/healthz").status == 200);
+        server
+    }
+
+    pub(crate) fn admin(&self) -> Client {
+        Client::new(&self.url, &self.admin)
+    }
+
+    pub(crate) fn with_token(&self, token: &str) -> Client {
+        Client::new(&self.url, token)
+    }
+
+    /// An admin, once the database was read, with the project `shop` and its environments `test` and `live`.
+    pub(crate) fn furnished(&self) -> Client {
+        let admin = self.admin();
+        admin.post("/api/v1/projects", json!({"key": "shop"})).expect(201);
+        for key in ["test", "live"] {
+            admin.post("/api/v1/projects/shop/environments", json!({"key": key})).expect(201);
+        }
+        admin
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits for something to become so.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "not in time: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Speaks with a server as the holder of a token.
+#[derive(Clone)]
+pub(crate) struct Client {
+    agent: ureq::Agent,
+    url: String,
+    token: String,
+    headers: Vec<(String, String)>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: ureq::http::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Reply {
+    /// The body, if the status is the expected one.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> String {
+        self.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    }
+
+    pub(crate) fn etag(&self) -> String {
+        self.header("etag")
+    }
+}
+
+impl Client {
+    pub(crate) fn new(url: &str, token: &str) -> Self {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_connect(Some(PATIENCE));
+        Self { agent: config.build().into(), url: url.to_owned(), token: token.to_owned(), headers: Vec::new() }
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The same, with a header.
+    pub(crate) fn with(&self, name: &str, value: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.push((name.to_owned(), value.to_owned()));
+        client
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, None)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: Value) -> Reply {
+        self.send("POST", path, Some(body.to_string()))
+    }
+
+    pub(crate) fn put(&self, path: &str, body: Value) -> Reply {
+        self.send("PUT", path, Some(body.to_string()))
+    }
+
+    pub(crate) fn patch(&self, path: &str, body: Value) -> Reply {
+        self.send("PATCH", path, Some(body.to_string()))
+    }
+
+    pub(crate) fn send(&self, method: &str, path: &str, body: Option<String>) -> Reply {
+        let timeout = Some(PATIENCE);
+        match self.try_send(method, path, body, timeout) {
+            Ok(mut response) => {
+                let text = response.body_mut().with_config().limit(64 << 20).read_to_string().unwrap_or_default();
+                Reply { status: response.status().as_u16(), headers: response.headers().clone(), text }
+            }
+            Err(error) => Reply { status: 0, headers: ureq::http::HeaderMap::new(), text: error.to_string() },
+        }
+    }
+
+    fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+        timeout: Option<Duration>,
+    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if !self.token.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", self.token));
+        }
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        match body {
+            Some(body) => {
+                let request = self.agent.configure_request(request.body(body)?).timeout_global(timeout).build();
+                self.agent.run(request)
+            }
+            None => {
+                let request = self.agent.configure_request(request.body(())?).timeout_global(timeout).build();
+                self.agent.run(request)
+            }
+        }
+    }
+
+    /// The events of an environment's stream, after `last` where there is one.
+    pub(crate) fn stream(&self, environment: &str, last: Option<&str>) -> Stream {
+        let client = match last {
+            Some(last) => self.with("last-event-id", last),
+            None => self.clone(),
+        };
+        let response = client.try_send("GET", &format!("/sync/v1/{environment}/stream"), None, None).unwrap();
+        assert_eq!(response.status(), 200);
+        let (send, events) = channel();
+        thread::spawn(move || {
+            let mut event = Event::default();
+            for line in BufReader::new(response.into_body().into_reader()).lines().map_while(Result::ok) {
+                match line.split_once(": ") {
+                    Some(("event", kind)) => event.kind = kind.to_owned(),
+                    Some(("id", id)) => event.id = id.to_owned(),
+                    Some(("data", data)) => event.data = data.to_owned(),
+                    _ => {
+                        if send.send(std::mem::take(&mut event)).is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        Stream { events }
+    }
+}
+
+/// An event of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    pub(crate) data: String,
+}
+
+/// A stream that somebody reads all the time.
+pub(crate) struct Stream {
+    events: Receiver<Event>,
+}
+
+impl Stream {
+    #[track_caller]
+    pub(crate) fn next(&self) -> Event {
+        self.events.recv_timeout(PATIENCE).expect("an event")
+    }
+
+    /// Whether the server ends the stream, whatever comes before.
+    pub(crate) fn ends(&self) -> bool {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            match self.events.recv_timeout(Duration::from_millis(100)) {
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return true,
+                _ => continue,
+            }
+        }
+        false
+    }
+}

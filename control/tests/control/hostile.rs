@@ -1,0 +1,127 @@
+//! Bad input: refused with a problem document, nothing changed, and the program goes on.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::json;
+
+use crate::harness::{Database, eventually, on_both};
+
+const FLAGS: &str = "/api/v1/projects/shop/flags";
+
+#[test]
+fn bad_bodies_are_told_where_they_are_bad() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        admin.post(FLAGS, json!({"key": "a"})).expect(201);
+        let config = "/api/v1/projects/shop/environments/test/flags/a";
+        let cases: Vec<(&str, &str, String, &str)> = vec![
+            ("POST", FLAGS, "{".to_owned(), ""),
+            ("POST", FLAGS, "[]".to_owned(), ""),
+            ("POST", FLAGS, r#"{"key": 1}"#.to_owned(), "/key"),
+            ("POST", FLAGS, r#"{"key": "x", "tags": [1]}"#.to_owned(), "/tags/0"),
+            ("POST", FLAGS, r#"{"key": "x", "variants": {"on": 1}}"#.to_owned(), "/variants/on"),
+            ("POST", FLAGS, r#"{"key": "x", "variants": {}}"#.to_owned(), "/variants"),
+            ("POST", FLAGS, r#"{"key": "x", "type": "colour"}"#.to_owned(), "/type"),
+            ("POST", FLAGS, r#"{"key": "x' OR 1=1; --"}"#.to_owned(), "/key"),
+            ("POST", FLAGS, r#"{"key": "../../etc"}"#.to_owned(), "/key"),
+            ("POST", FLAGS, "{\"key\": \"x\\u0000\"}".to_owned(), "/key"),
+            ("POST", FLAGS, format!(r#"{{"key": "x", "description": "{}"}}"#, "d".repeat(5_000)), "/description"),
+            ("POST", FLAGS, "{\"key\": \"x\", \"owner\": \"a\\u0000b\"}".to_owned(), "/owner"),
+            ("PATCH", config, r#"{"state": "MAYBE"}"#.to_owned(), "/state"),
+            ("PATCH", config, r#"{"rollout": {"variants": {"on": -1}}}"#.to_owned(), "/rollout/variants/on"),
+            ("PATCH", config, r#"{"targeting": {"if": [{"nonsense": 1}]}}"#.to_owned(), "/targeting/if/0/nonsense"),
+            ("PATCH", config, format!(r#"{{"targeting": {}1{}}}"#, r#"{"!":"#.repeat(100), "}".repeat(100)), ""),
+            ("PATCH", config, format!(r#"{{"targeting": {}{}}}"#, "[".repeat(10_000), "]".repeat(10_000)), ""),
+        ];
+        let log = admin.get("/api/v1/projects/shop/environments/test/changes").text;
+        for (method, path, body, pointer) in cases {
+            let shown: String = body.chars().take(80).collect();
+            let reply = admin.send(method, path, Some(body));
+            assert_eq!(reply.header("content-type"), "application/problem+json", "{shown}: {}", reply.text);
+            let problem = reply.expect(422);
+            let found = problem["errors"][0]["pointer"].as_str().unwrap();
+            assert!(found == pointer || (pointer.is_empty() && problem["status"] == 422), "{shown}: {problem}");
+        }
+        assert_eq!(admin.get("/api/v1/projects/shop/environments/test/changes").text, log);
+    });
+}
+
+#[test]
+fn keys_that_look_like_sql_or_paths_find_nothing() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        for key in ["'%20OR%20'1'='1", "..%2f..%2fetc", "%00", "a%27;DROP%20TABLE%20flag;--", "%F0%9F%9A%80", "%ff"] {
+            let reply = admin.get(&format!("{FLAGS}/{key}"));
+            assert!(
+                [400, 404, 500].contains(&reply.status) && reply.status != 500,
+                "{key}: {} {}",
+                reply.status,
+                reply.text
+            );
+        }
+        for path in ["/sync/v1/shop/test/../../../api/v1/tokens", "/api/v1/../../etc/passwd", "//", "/api/v2/projects"]
+        {
+            assert_eq!(
+                raw(&server.url, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).0,
+                404,
+                "{path}"
+            );
+        }
+        admin.send("DELETE", "/api/v1/projects", None).expect(405);
+        admin.get(FLAGS).expect(200);
+    });
+}
+
+#[test]
+fn floods_and_dawdling_end() {
+    let database = Database::sqlite();
+    let server = database.serve_with("[limits]\nbody_bytes = 10000\nrequest_seconds = 1\n");
+    let admin = server.furnished();
+    let large = admin.send("POST", FLAGS, Some(format!(r#"{{"key": "x", "description": "{}"}}"#, "d".repeat(20_000))));
+    assert_eq!((large.status, large.header("content-type").as_str()), (413, "application/problem+json"));
+    // More headers than anybody has.
+    let headers: String = (0..2_000).map(|at| format!("x-{at}: {}\r\n", "y".repeat(200))).collect();
+    let (status, _) = raw(&server.url, &format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{headers}\r\n"));
+    assert!([0, 400, 431].contains(&status), "{status}");
+    // A body that never comes.
+    let token = admin.token();
+    let head =
+        format!("POST {FLAGS} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 100\r\n\r\n{{");
+    assert_eq!(raw(&server.url, &head).0, 408);
+    assert_eq!(raw(&server.url, "nonsense\r\n\r\n").0, 400);
+    eventually("others are served", || admin.get("/api/v1/projects").status == 200);
+}
+
+/// Status and text of what comes back; 0 where the connection ends without an answer.
+fn raw(url: &str, request: &str) -> (u16, String) {
+    let mut connection = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    connection.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+    let _ = connection.write_all(request.as_bytes());
+    let mut answer = Vec::new();
+    let mut part = [0; 1_024];
+    while !String::from_utf8_lossy(&answer).contains("\r\n") {
+        match connection.read(&mut part) {
+            Ok(0) | Err(_) => break,
+            Ok(read) => answer.extend_from_slice(&part[..read]),
+        }
+    }
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, text)
+}
+
+#[test]
+fn every_answer_has_the_headers_that_keep_browsers_from_harm() {
+    let database = Database::sqlite();
+    let server = database.serve();
+    for path in ["/healthz", "/nothing", "/api/v1/projects"] {
+        let reply = server.admin().with("origin", "https://elsewhere.example").get(path);
+        assert_eq!(reply.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(reply.header("access-control-allow-origin"), "", "{path}");
+    }
+    let refused = server.with_token("").get("/api/v1/projects");
+    assert_eq!((refused.status, refused.header("www-authenticate")), (401, "Bearer".to_owned()));
+}

@@ -1,0 +1,140 @@
+//! What hosts get: snapshots and streams.
+
+use std::collections::BTreeSet;
+
+use flags_sync::{Change, PublicKey, Snapshot, Trust};
+use serde_json::json;
+
+use crate::harness::{Client, eventually, on_both};
+
+const FLAGS: &str = "/api/v1/projects/shop/flags";
+const ENVIRONMENT: &str = "shop/test";
+
+fn trust(admin: &Client) -> Trust {
+    let environment = admin.get("/api/v1/projects/shop/environments/test").expect(200);
+    Trust::Key(environment["publicKey"].as_str().unwrap().parse::<PublicKey>().unwrap())
+}
+
+/// Makes the flag `a`, and waits until hosts get it.
+fn with_flag(admin: &Client) {
+    admin.post(FLAGS, json!({"key": "a"})).expect(201);
+    eventually("hosts get it", || admin.get("/sync/v1/shop/test/snapshot").etag() == "\"1.2\"");
+}
+
+fn turn(admin: &Client, variant: &str) -> u64 {
+    let path = "/api/v1/projects/shop/environments/test/flags/a";
+    let patch = json!({"state": "ENABLED", "defaultVariant": variant});
+    admin.patch(path, patch).expect(200)["revision"].as_u64().unwrap()
+}
+
+#[test]
+fn a_stream_leads_to_the_snapshot_one_change_at_a_time() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        with_flag(&admin);
+        let trust = trust(&admin);
+        let stream = admin.stream(ENVIRONMENT, None);
+        let first = stream.next();
+        assert_eq!((first.kind.as_str(), first.id.as_str()), ("snapshot", "1.2"));
+        let mut state = Snapshot::open(&first.data, ENVIRONMENT, &trust).unwrap();
+        for round in 0..20 {
+            let revision = turn(&admin, if round % 2 == 0 { "on" } else { "off" });
+            let event = stream.next();
+            assert_eq!((event.kind.as_str(), event.id), ("change", format!("1.{revision}")));
+            state.apply(Change::open(&event.data, ENVIRONMENT, &trust).unwrap()).unwrap();
+        }
+        admin.post(&format!("{FLAGS}/a/archive"), json!({})).expect(200);
+        state.apply(Change::open(&stream.next().data, ENVIRONMENT, &trust).unwrap()).unwrap();
+        assert!(state.flags.is_empty());
+        let whole = admin.get("/sync/v1/shop/test/snapshot");
+        let whole = Snapshot::open(&whole.text, ENVIRONMENT, &trust).unwrap();
+        assert_eq!((whole.definition(), whole.stamp), (state.definition(), state.stamp));
+    });
+}
+
+#[test]
+fn a_stream_is_resumed_where_it_was_cut() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        with_flag(&admin);
+        let stream = admin.stream(ENVIRONMENT, None);
+        let at = stream.next().id;
+        drop(stream);
+        let revisions: Vec<String> =
+            (0..3).map(|_| format!("1.{}", turn(&admin, "on").max(turn(&admin, "off")))).collect();
+        let stream = admin.stream(ENVIRONMENT, Some(&at));
+        let got: Vec<_> = (0..6).map(|_| stream.next()).collect();
+        assert!(got.iter().all(|event| event.kind == "change"));
+        assert_eq!(got.last().map(|event| &event.id), revisions.last());
+        // Who missed nothing hears so at once; who comes from elsewhere gets all.
+        let current = admin.stream(ENVIRONMENT, revisions.last().map(String::as_str)).next();
+        assert_eq!((current.kind.as_str(), &current.id), ("current", revisions.last().unwrap()));
+        for elsewhere in ["2.1", "1.999", "nonsense", "0.0"] {
+            assert_eq!(admin.stream(ENVIRONMENT, Some(elsewhere)).next().kind, "snapshot", "{elsewhere}");
+        }
+    });
+}
+
+#[test]
+fn a_restarted_program_goes_on_from_the_log() {
+    on_both(|database| {
+        let mut server = database.serve();
+        let admin = server.furnished();
+        with_flag(&admin);
+        let before = admin.get("/sync/v1/shop/test/snapshot");
+        server.child.kill().unwrap();
+        server.child.wait().unwrap();
+        let server = database.serve();
+        let admin = server.admin();
+        eventually("the environment is read", || admin.get("/sync/v1/shop/test/snapshot").status == 200);
+        let after = admin.get("/sync/v1/shop/test/snapshot");
+        assert_eq!((after.etag(), &after.text), (before.etag(), &before.text), "a revision has one text");
+        // A stream from before is told everything: changes from before the start are not in memory.
+        assert_eq!(admin.stream(ENVIRONMENT, Some("1.1")).next().kind, "snapshot");
+    });
+}
+
+#[test]
+fn a_snapshot_that_is_known_is_not_sent_again() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        let first = admin.get("/sync/v1/shop/test/snapshot");
+        assert!(first.header("cache-control").contains("stale-if-error"), "{:?}", first.headers);
+        for known in [first.etag(), format!("W/{}", first.etag()), format!("\"x\", {}", first.etag())] {
+            let again = admin.with("if-none-match", &known).get("/sync/v1/shop/test/snapshot");
+            assert_eq!((again.status, again.text.as_str(), again.etag()), (304, "", first.etag()));
+        }
+        admin.post(FLAGS, json!({"key": "a"})).expect(201);
+        eventually("there is another", || {
+            admin.with("if-none-match", &first.etag()).get("/sync/v1/shop/test/snapshot").status == 200
+        });
+    });
+}
+
+#[test]
+fn a_change_made_at_one_replica_is_streamed_by_the_other() {
+    on_both(|database| {
+        let (first, second) = (database.serve(), database.serve());
+        let admin = first.furnished();
+        with_flag(&admin);
+        eventually("the other replica has it", || {
+            second.admin().get("/sync/v1/shop/test/snapshot").etag() == "\"1.2\""
+        });
+        let stream = second.admin().stream(ENVIRONMENT, Some("1.2"));
+        assert_eq!(stream.next().kind, "current");
+        let revision = turn(&admin, "on");
+        assert_eq!(stream.next().id, format!("1.{revision}"));
+        let texts: BTreeSet<String> = [&first, &second]
+            .map(|server| {
+                eventually("both are there", || {
+                    server.admin().get("/sync/v1/shop/test/snapshot").etag() == format!("\"1.{revision}\"")
+                });
+                server.admin().get("/sync/v1/shop/test/snapshot").text
+            })
+            .into();
+        assert_eq!(texts.len(), 1, "one text for one revision");
+    });
+}

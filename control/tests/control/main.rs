@@ -1,0 +1,11 @@
+//! The control plane as its users see it: the real program, over HTTP, on SQLite and on PostgreSQL.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod access;
+mod bad_days;
+mod changes;
+mod harness;
+mod hostile;
+mod hosts;
+mod migrations;
+mod postgres;
