@@ -24,6 +24,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "ADDRESS:PORT", env = "FLAGS_CONTROL_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
 
+    /// The TCP address of /metrics, /healthz and /readyz for operators [default: off]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "FLAGS_CONTROL_MANAGEMENT")]
+    pub(crate) management: Option<SocketAddr>,
+
     /// error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", env = "FLAGS_CONTROL_LOG_LEVEL")]
     pub(crate) log_level: Option<String>,
@@ -34,6 +38,7 @@ pub(crate) struct Flags {
 pub(crate) struct Config {
     pub(crate) database: Location,
     pub(crate) listen: SocketAddr,
+    pub(crate) management: Option<SocketAddr>,
     pub(crate) log_level: String,
     pub(crate) limits: LimitSettings,
 }
@@ -44,6 +49,7 @@ pub(crate) struct Config {
 struct File {
     database: Option<String>,
     listen: Option<SocketAddr>,
+    management: Option<SocketAddr>,
     log_level: Option<String>,
     limits: LimitSettings,
 }
@@ -86,6 +92,7 @@ impl Config {
         Ok(Self {
             database: database.parse().map_err(anyhow::Error::msg)?,
             listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            management: flags.management.or(file.management),
             log_level: flags.log_level.clone().or(file.log_level).unwrap_or_else(|| "info".to_owned()),
             limits: file.limits,
         })

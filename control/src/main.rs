@@ -15,6 +15,7 @@ mod config;
 mod definition;
 mod limit;
 mod model;
+mod observe;
 mod problem;
 mod resource;
 mod routes;

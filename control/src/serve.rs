@@ -1,5 +1,7 @@
 //! The process: listens, follows the database, keeps house, and stops in order.
 
+use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use crate::app::App;
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::store::{Store, StoreError};
-use crate::{routes, sync};
+use crate::{observe, routes, sync};
 
 /// How often what is old is thrown away, and what tokens were used for is written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
@@ -25,13 +27,24 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop.
 pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
-    let level = config.log_level.parse().unwrap_or(tracing::Level::INFO);
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    start_log(&config.log_level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(work(config));
     // A transaction that waits for a database must not keep us.
     runtime.shutdown_background();
     done
+}
+
+/// Text on a terminal, JSON elsewhere.
+fn start_log(level: &str) -> anyhow::Result<()> {
+    let level: tracing::Level = level.parse().with_context(|| format!("log_level = {level:?}"))?;
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        log.with_target(false).init();
+    } else {
+        log.json().flatten_event(true).with_current_span(false).init();
+    }
+    Ok(())
 }
 
 async fn work(config: Config) -> anyhow::Result<()> {
@@ -46,7 +59,15 @@ async fn work(config: Config) -> anyhow::Result<()> {
     }
     let listen = config.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let management = match config.management {
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?),
+        None => None,
+    };
     let app = Arc::new(App::new(config, store.clone()));
+    let metrics = observe::start()?;
+    if let Some(listener) = management {
+        tokio::spawn(axum::serve(listener, observe::router(Arc::clone(&app), metrics)).into_future());
+    }
     tokio::spawn(sync::follow(store, Arc::clone(&app.hub), Arc::clone(&app.auth), news));
     tokio::spawn(keep_house(Arc::clone(&app)));
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -55,7 +76,8 @@ async fn work(config: Config) -> anyhow::Result<()> {
     let until_stopped = async move {
         let _ = stopping.wait_for(|stop| *stop).await;
     };
-    let server = axum::serve(listener, routes::router(Arc::clone(&app))).with_graceful_shutdown(until_stopped);
+    let router = routes::router(Arc::clone(&app)).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, router).with_graceful_shutdown(until_stopped);
     let mut server = tokio::spawn(server.into_future());
     tokio::select! {
         _ = terminate.recv() => {}

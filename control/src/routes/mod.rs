@@ -20,7 +20,7 @@ use axum::routing::{get, post};
 
 use crate::app::App;
 use crate::problem::Problem;
-use crate::sync;
+use crate::{observe, sync};
 
 /// Everything that this program answers to.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -50,14 +50,19 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .nest("/api/v1", api)
         .nest("/sync/v1", sync)
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
+        .merge(health())
         .fallback(|| async { Problem::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path does not take this method")
         })
         .layer(middleware::from_fn(hardened))
+        .layer(middleware::from_fn(observe::request))
         .with_state(app)
+}
+
+/// How the process is.
+pub(crate) fn health() -> Router<Arc<App>> {
+    Router::new().route("/healthz", get(health::live)).route("/readyz", get(health::ready))
 }
 
 /// No request takes longer than it may, slow bodies included.

@@ -39,6 +39,12 @@ impl Hub {
         self.environments.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
     }
 
+    /// All of them, each with its path.
+    pub(crate) fn all(&self) -> Vec<(String, Arc<Live>)> {
+        let environments = self.environments.read().unwrap_or_else(PoisonError::into_inner);
+        environments.iter().map(|(path, live)| (path.clone(), Arc::clone(live))).collect()
+    }
+
     /// What is wrong: nothing was read from the database yet, or not for a while.
     pub(crate) fn trouble(&self) -> Option<String> {
         let health = self.health.read().unwrap_or_else(PoisonError::into_inner).clone();

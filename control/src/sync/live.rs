@@ -72,6 +72,11 @@ impl Live {
         self.newest.subscribe()
     }
 
+    /// How many streams follow.
+    pub(crate) fn streams(&self) -> usize {
+        self.newest.receiver_count()
+    }
+
     /// Takes the text of the next change.
     ///
     /// Returns false where it does not go on from here: everything has to be read anew then.

@@ -8,4 +8,5 @@ mod harness;
 mod hostile;
 mod hosts;
 mod migrations;
+mod operations;
 mod postgres;

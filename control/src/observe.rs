@@ -1,0 +1,114 @@
+//! What operators see: a log line and numbers for each request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::routing::get;
+use axum::{Router, response::IntoResponse};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::app::App;
+use crate::resource::token;
+use crate::routes;
+
+/// Who asked goes by this name from proxy to log.
+const REQUEST_ID: &str = "x-request-id";
+
+/// Bounds of the latency histogram, in seconds.
+const BUCKETS: [f64; 11] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// Begins to count.
+///
+/// # Errors
+/// Where somebody counts already.
+pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
+    let matcher = Matcher::Full("flags_control_request_seconds".to_owned());
+    let recorder = PrometheusBuilder::new().set_buckets_for_metric(matcher, &BUCKETS)?.build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder)?;
+    describe_counter!("flags_control_requests_total", "Requests answered, by method, route and status");
+    describe_histogram!("flags_control_request_seconds", "Seconds to the answer's first byte, by route");
+    describe_gauge!("flags_control_streams", "Streams that hosts follow, by environment");
+    describe_gauge!("flags_control_revision", "The revision that hosts get, by environment");
+    describe_gauge!("flags_control_database_up", "1 where the database was read when it was last tried");
+    Ok(handle)
+}
+
+/// For those who watch over this process, at an address of its own: `/metrics`, `/healthz`, `/readyz`.
+pub(crate) fn router(app: Arc<App>, handle: PrometheusHandle) -> Router {
+    let render = |State(app): State<Arc<App>>| async move {
+        for (path, live) in app.hub.all() {
+            gauge!("flags_control_streams", "environment" => path.clone()).set(whole(live.streams() as u64));
+            gauge!("flags_control_revision", "environment" => path).set(whole(live.newest().revision));
+        }
+        gauge!("flags_control_database_up").set(if app.hub.trouble().is_none() { 1.0 } else { 0.0 });
+        handle.run_upkeep();
+        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render()).into_response()
+    };
+    Router::new().route("/metrics", get(render)).merge(routes::health()).with_state(app)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+fn whole(number: u64) -> f64 {
+    number as f64
+}
+
+/// Counts and logs a request. Refusals of tokens are always logged, reads that went well only for who debugs.
+pub(crate) async fn request(mut request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let id = request_id(&request);
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        request.headers_mut().insert(REQUEST_ID, value);
+    }
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.to_string());
+    let token = token_id(&request);
+
+    let mut response = next.run(request).await;
+
+    let (status, elapsed) = (response.status(), start.elapsed());
+    counter!("flags_control_requests_total", "method" => method.to_string(), "route" => route.clone(), "status" => status.as_str().to_owned())
+        .increment(1);
+    histogram!("flags_control_request_seconds", "route" => route).record(elapsed);
+    let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+    let (status, ms) = (status.as_u16(), elapsed.as_secs_f64() * 1_000.0);
+    if refused || status >= 500 {
+        tracing::warn!(request = id, %method, path, status, ms, token, peer, "refused");
+    } else if method == Method::GET || method == Method::HEAD {
+        tracing::debug!(request = id, %method, path, status, ms, token, peer, "answered");
+    } else {
+        tracing::info!(request = id, %method, path, status, ms, token, peer, "answered");
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// The id that came with the request, if it is a word, or a new one.
+fn request_id(request: &Request) -> String {
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let is_word = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    given.filter(is_word).map(str::to_owned).unwrap_or_else(|| {
+        let mut random = [0; 8];
+        // Without random bytes requests are harder to tell apart, and that is all.
+        let _ = getrandom::fill(&mut random);
+        format!("{:016x}", u64::from_le_bytes(random))
+    })
+}
+
+/// The part of the token that is no secret.
+fn token_id(request: &Request) -> Option<String> {
+    let text = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    token::split(text.split_once(' ')?.1).map(|(id, _)| id.to_owned())
+}
