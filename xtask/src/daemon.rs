@@ -43,8 +43,18 @@ impl Host {
         self.folder.path().join("flagsd.log")
     }
 
-    /// Starts flagsd and waits until it says that it is ready.
+    /// For whatever else belongs to this host.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts flagsd on the definition file and waits until it says that it is ready.
     pub(crate) fn start_daemon(&self) -> Result<Program> {
+        self.start_daemon_on(&format!("file:{}", self.file().display()))
+    }
+
+    /// The same on another source.
+    pub(crate) fn start_daemon_on(&self, source: &str) -> Result<Program> {
         let address = self.folder.path().join("ready");
         let _ = fs::remove_file(&address);
         let socket = UnixDatagram::bind(&address).context("cannot make a socket")?;
@@ -52,7 +62,7 @@ impl Host {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log())?;
         let mut command = Command::new(Build::DEBUG.file("flagsd"));
         command.arg("run").arg("--store").arg(self.store());
-        command.arg("--source").arg(format!("file:{}", self.file().display()));
+        command.arg("--source").arg(source);
         command.arg("--state-dir").arg(self.folder.path().join("state"));
         command.env("NOTIFY_SOCKET", &address).current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -74,23 +84,28 @@ impl Host {
         }
     }
 
+    /// Waits until something is published.
+    pub(crate) fn wait_for_flags(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let is_segment = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("segment-");
+        while !fs::read_dir(self.store().join("v1"))
+            .is_ok_and(|entries| entries.flatten().any(|entry| is_segment(&entry)))
+        {
+            ensure!(Instant::now() < deadline, "nothing is published after {} s:\n{}", PATIENCE.as_secs(), self.said());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     fn said(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_default()
     }
 }
 
-/// Asks flagsd to end (SIGTERM), and is an error unless it ends well.
+/// Asks a daemon to end (SIGTERM), and is an error unless it ends well.
 pub(crate) fn stop(daemon: &mut Program) -> Result<()> {
-    kill(Pid::from_raw(daemon.pid().cast_signed()), Signal::SIGTERM).context("cannot signal flagsd")?;
+    kill(Pid::from_raw(daemon.pid().cast_signed()), Signal::SIGTERM).context("cannot signal it")?;
     let status = daemon.wait(PATIENCE)?;
-    ensure!(status.success(), "flagsd ended with {status} on SIGTERM");
+    ensure!(status.success(), "it ended with {status} on SIGTERM");
     Ok(())
-}
-
-/// Replaces a file as editors and deployments do: written beside it, then renamed.
-pub(crate) fn replace(file: &Path, text: &str) -> Result<()> {
-    let next = file.with_extension("next");
-    fs::write(&next, text)
-        .and_then(|()| fs::rename(&next, file))
-        .with_context(|| format!("cannot replace {}", file.display()))
 }

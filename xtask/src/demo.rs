@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: one flag file, one flagsd, and four programs in four languages that see it change, and go on when flagsd
-//! is killed.
+//! `cargo xtask demo`: a control plane, one flagsd, and four programs in four languages that see flags change, and go on when everything
+//! else is killed.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::control::ControlPlane;
 use crate::daemon::{self, Host, PATIENCE};
 use crate::doctor;
 use crate::languages::Build;
@@ -23,8 +24,8 @@ const STEADY_CHECKS: u64 = 300;
 pub(crate) fn run() -> Result<()> {
     doctor::provide()?;
     let start = Instant::now();
-    heading("Build flagsd, the library for each language, and one small program in each");
-    Build::DEBUG.packages(&["flagsd", "libflags-ffi", "libflags-python", "libflags-examples"])?;
+    heading("Build the control plane, flagsd, the library for each language, and one small program in each");
+    Build::DEBUG.packages(&["flags-control", "flagsd", "libflags-ffi", "libflags-python", "libflags-examples"])?;
     let examples = process::root().join("examples");
     let programs = process::scratch("demo")?;
     Build::DEBUG.compile(&examples.join("c/watch.c"), &programs.join("watch-c"))?;
@@ -32,14 +33,32 @@ pub(crate) fn run() -> Result<()> {
     let python_path = Build::DEBUG.python_path()?;
     say(format_args!("{:.1} s; the sources are in examples/", start.elapsed().as_secs_f64()));
 
-    let mut definition: Value = serde_json::from_str(&fs::read_to_string(examples.join("flags.json"))?)?;
-    let host = Host::new(&definition.to_string())?;
+    let host = Host::new("{}")?;
 
-    heading("Start flagsd, without root, on a flag file");
+    heading("Start the control plane on a SQLite file, and make two flags in the environment shop/production");
+    let plane = ControlPlane::init(host.folder())?;
+    let mut control = plane.serve()?;
+    say(format_args!("flags-control (pid {}) serves at http://{}", control.pid(), plane.address()));
+    plane.post("/api/v1/projects", &json!({"key": "shop"}))?;
+    plane.post("/api/v1/projects/shop/environments", &json!({"key": "production"}))?;
+    let definition: Value = serde_json::from_str(&fs::read_to_string(examples.join("flags.json"))?)?;
+    for (key, kind) in [("new-checkout", "boolean"), ("greeting", "string")] {
+        let flag = &definition["flags"][key];
+        let config = json!({"production": {"state": flag["state"], "defaultVariant": flag["defaultVariant"]}});
+        let body = json!({"key": key, "type": kind, "variants": flag["variants"], "environments": config});
+        plane.post("/api/v1/projects/shop/flags", &body)?;
+    }
+    let change = |key: &str, patch: Value| {
+        plane.patch(&format!("/api/v1/projects/shop/environments/production/flags/{key}"), &patch)
+    };
+
+    heading("Start flagsd, without root, with a token for this environment and the key that signs it");
+    let source = plane.source("shop", "production")?;
     let start = Instant::now();
-    let mut flagsd = host.start_daemon()?;
-    say(format_args!("flagsd (pid {}) reads {}", flagsd.pid(), host.file().display()));
-    say(format_args!("and was ready, its flags in {}, after {}", host.store().display(), ms(start.elapsed())));
+    let mut flagsd = host.start_daemon_on(&source)?;
+    host.wait_for_flags()?;
+    say(format_args!("flagsd (pid {}) follows shop/production", flagsd.pid()));
+    say(format_args!("and had its flags in {} after {}", host.store().display(), ms(start.elapsed())));
 
     heading("Start a program in each language; each checks two flags a thousand times a second");
     let start = Instant::now();
@@ -53,31 +72,39 @@ pub(crate) fn run() -> Result<()> {
     ];
     all_see(&mut watchers, "new-checkout=false greeting=Hello", start)?;
 
-    heading("Edit the file: new-checkout is on for users in Germany");
-    definition["flags"]["new-checkout"]["targeting"] = json!({"if": [{"==": [{"var": "country"}, "DE"]}, "on", "off"]});
+    heading("Change it through the API: new-checkout is on for users in Germany");
     let start = Instant::now();
-    daemon::replace(&host.file(), &definition.to_string())?;
+    change("new-checkout", json!({"targeting": {"if": [{"==": [{"var": "country"}, "DE"]}, "on", "off"]}}))?;
     all_see(&mut watchers, "new-checkout=true greeting=Hello", start)?;
 
-    heading("Kill flagsd with SIGKILL: nobody notices");
+    heading("Kill the control plane and flagsd with SIGKILL: nobody notices");
+    control.kill();
     flagsd.kill();
-    say(format_args!("flagsd (pid {}) is gone", flagsd.pid()));
+    say(format_args!("flags-control (pid {}) and flagsd (pid {}) are gone", control.pid(), flagsd.pid()));
     all_go_on(&mut watchers, "new-checkout=true greeting=Hello")?;
 
-    heading("Start flagsd again");
+    heading("Start flagsd again, alone: it has what it had");
     let start = Instant::now();
-    let mut flagsd = host.start_daemon()?;
+    let mut flagsd = host.start_daemon_on(&source)?;
     say(format_args!("flagsd (pid {}) was ready after {}", flagsd.pid(), ms(start.elapsed())));
     all_go_on(&mut watchers, "new-checkout=true greeting=Hello")?;
 
-    heading("Edit the file again: a warmer greeting");
-    definition["flags"]["greeting"]["defaultVariant"] = json!("warm");
+    heading("Start the control plane again, and change the greeting: flagsd has found it by itself");
+    let mut control = plane.serve()?;
     let start = Instant::now();
-    daemon::replace(&host.file(), &definition.to_string())?;
+    change("greeting", json!({"defaultVariant": "warm"}))?;
     all_see(&mut watchers, "new-checkout=true greeting=Welcome back", start)?;
 
-    heading("Stop flagsd and the programs");
+    heading("Take it back: a rollback is a change like any other");
+    let start = Instant::now();
+    let rollback = "/api/v1/projects/shop/environments/production/rollback?comment=too+warm";
+    let revision = plane.post(rollback, &json!({"revision": 4}))?["revision"].clone();
+    all_see(&mut watchers, "new-checkout=true greeting=Hello", start)?;
+    say(format_args!("the environment is at revision {revision}, which says what revision 4 said"));
+
+    heading("Stop everything");
     daemon::stop(&mut flagsd)?;
+    daemon::stop(&mut control)?;
     drop(watchers);
     say(format_args!("everything happened as it should"));
     Ok(())

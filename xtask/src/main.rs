@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod control;
 mod count;
 mod daemon;
 mod demo;
