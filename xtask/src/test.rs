@@ -113,6 +113,12 @@ const STEPS: &[Step] = &[
         is_test: true,
     },
     Step {
+        name: "fuzz",
+        about: "a minute of random inputs for each fuzz target",
+        run: Run::Xtask(&["fuzz", "--seconds", "60"]),
+        is_test: false,
+    },
+    Step {
         name: "bench",
         about: "the benchmarks answer right (nothing is timed)",
         run: Run::Xtask(&["bench", "--check"]),
