@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The Python package: builds the wheel, installs it in an environment of its own, checks its types and tests it as installed.
 # Further arguments are pytest's: ci/python.sh -k fork
+# FLAGS_MEMCHECK names a folder: the tests then run under valgrind, each process of theirs with a log there. `cargo xtask sanitize valgrind`
+# reads those.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -41,4 +43,10 @@ export FLAGS_PUBLISH
 cd "$work"
 quietly "$bin/python" -m mypy.stubtest libflags --mypy-config-file "$package/pyproject.toml"
 quietly "$bin/python" -m mypy --config-file "$package/pyproject.toml" --package libflags
-exec "$bin/python" -W error -m pytest --quiet --config-file "$package/pyproject.toml" --rootdir "$package" "$package/tests" "$@"
+watched=()
+if [ -n "${FLAGS_MEMCHECK:-}" ]; then
+    # With its own allocator, Python would hide from valgrind what belongs together.
+    export PYTHONMALLOC=malloc
+    watched=(valgrind --quiet --leak-check=full --show-leak-kinds=definite --num-callers=40 --fair-sched=try --log-file="$FLAGS_MEMCHECK/%p")
+fi
+exec "${watched[@]}" "$bin/python" -W error -m pytest --quiet --config-file "$package/pyproject.toml" --rootdir "$package" "$package/tests" "$@"

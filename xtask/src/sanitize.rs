@@ -1,16 +1,21 @@
 //! `cargo xtask sanitize`: the tests that threads, processes and C have a part in, under what sees faults and races they don't show.
 //!
 //! The stable compiler can instrument code for AddressSanitizer and ThreadSanitizer, though it only admits it when
-//! `RUSTC_BOOTSTRAP` is set. A kind whose tools are missing says "skipped: why". docs/design/proof.md tells what each cannot see.
+//! `RUSTC_BOOTSTRAP` is set; miri comes with a nightly one. A kind whose tools are missing says "skipped: why". docs/design/proof.md tells
+//! what each cannot see.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::process;
 
 const HOST: &str = "x86_64-unknown-linux-gnu";
+
+/// The modules of the library whose tests miri runs, and what it cannot.
+const MIRI_TESTS: &[&str] = &["definition::", "compile::", "snapshot::", "evaluate::"];
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
@@ -20,8 +25,10 @@ enum Kind {
     Thread,
     /// Undefined behaviour, in the C and C++ programs.
     Undefined,
-    /// Bad accesses and leaks, in the C and C++ programs as they are.
+    /// Bad accesses and leaks, in the C and C++ programs as they are, and in the Python client.
     Valgrind,
+    /// Undefined behaviour, in the library's tests that need no files.
+    Miri,
 }
 
 #[derive(clap::Args)]
@@ -37,26 +44,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         (Kind::Thread, "thread"),
         (Kind::Undefined, "undefined"),
         (Kind::Valgrind, "valgrind"),
+        (Kind::Miri, "miri"),
     ] {
         if !arguments.kinds.is_empty() && !arguments.kinds.contains(&kind) {
             continue;
         }
         println!("--- {name}");
-        let command = match kind {
+        let outcome = match kind {
             // Leaks are left to valgrind: a test that ends without joining its threads leaks nothing that matters.
-            Kind::Address => Some(rust("address", &[], ("ASAN_OPTIONS", "detect_leaks=0"))),
+            Kind::Address => process::run(name, &mut rust("address", &[], ("ASAN_OPTIONS", "detect_leaks=0"))),
             Kind::Thread if !has_std_source()? => {
                 println!("skipped: the standard library's source is missing (rustup component add rust-src)");
-                None
+                Ok(())
             }
             // A standard library that is not instrumented hides what it orders, and so looks like races.
-            Kind::Thread => Some(rust("thread", &["-Zbuild-std"], ("TSAN_OPTIONS", "die_after_fork=0"))),
-            Kind::Undefined => Some(c_programs("Sanitized")),
-            Kind::Valgrind => Some(c_programs("Valgrind")),
+            Kind::Thread => {
+                process::run(name, &mut rust("thread", &["-Zbuild-std"], ("TSAN_OPTIONS", "die_after_fork=0")))
+            }
+            Kind::Undefined => process::run(name, &mut c_programs("Sanitized")),
+            Kind::Valgrind => process::run(name, &mut c_programs("Valgrind")).and_then(|()| python()),
+            Kind::Miri => miri(),
         };
-        if let Some(mut command) = command
-            && let Err(error) = process::run(name, &mut command)
-        {
+        if let Err(error) = outcome {
             println!("{error:#}");
             failed.push(name);
         }
@@ -99,7 +108,90 @@ fn c_programs(mode: &str) -> Command {
     command
 }
 
+/// The tests of the Python package in valgrind's memcheck. The interpreter and its libraries are not ours to judge: what counts is each
+/// report, in any process of the tests, that has a function of the library among its callers.
+fn python() -> Result<()> {
+    if process::output_of("valgrind", ["--version"]).is_none() {
+        println!("skipped: valgrind is missing");
+        return Ok(());
+    }
+    let folder = process::scratch("memcheck")?;
+    fs::remove_dir_all(&folder)?;
+    fs::create_dir(&folder)?;
+    let mut command = Command::new("bash");
+    // gunicorn's processes come from another program, which valgrind does not follow.
+    command.args(["ci/python.sh", "-k", "not gunicorn"]).current_dir(process::root()).env("FLAGS_MEMCHECK", &folder);
+    process::run("Python's tests", &mut command)?;
+    let (mut processes, mut others, mut ours) = (0, 0, Vec::new());
+    for entry in fs::read_dir(&folder)? {
+        let log = String::from_utf8_lossy(&fs::read(entry?.path())?).into_owned();
+        processes += 1;
+        for report in reports(&log) {
+            if concerns_us(&report) { ours.push(report) } else { others += 1 }
+        }
+    }
+    ensure!(processes > 0, "valgrind wrote nothing");
+    for report in &ours {
+        println!("{report}\n");
+    }
+    println!("{processes} processes, {} reports of the library, {others} of others", ours.len());
+    ensure!(ours.is_empty(), "valgrind has something to say of the library");
+    Ok(())
+}
+
+/// The paragraphs of a log of valgrind's, without the number of the process before each line.
+fn reports(log: &str) -> Vec<String> {
+    let lines: Vec<&str> = log.lines().map(|line| line.splitn(3, "==").nth(2).unwrap_or(line).trim_end()).collect();
+    let paragraphs = lines.split(|line| line.is_empty()).map(|lines| lines.join("\n"));
+    paragraphs.filter(|paragraph| paragraph.contains("0x")).collect()
+}
+
+fn concerns_us(report: &str) -> bool {
+    report.lines().any(|line| line.contains(": ") && line.contains("libflags") && line.contains("0x"))
+}
+
+/// What miri can run: it knows no mapped files, so all but the store.
+fn miri() -> Result<()> {
+    if process::output_of("rustup", ["run", "nightly", "cargo", "miri", "--version"]).is_none() {
+        println!("skipped: miri is missing (rustup component add --toolchain nightly miri rust-src)");
+        return Ok(());
+    }
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo", "miri", "test", "--quiet", "--package", "libflags", "--lib", "--"]);
+    command.args(MIRI_TESTS).current_dir(process::root());
+    // Tests read the clock and the files they are given.
+    command.env("MIRIFLAGS", "-Zmiri-disable-isolation");
+    command.env("CARGO_TARGET_DIR", process::target().join("sanitize/miri"));
+    // What this cargo told us of itself is not true of that one.
+    for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS"] {
+        command.env_remove(name);
+    }
+    process::run("miri", &mut command)
+}
+
 fn has_std_source() -> Result<bool> {
     let root = process::output_of("rustc", ["--print", "sysroot"]).context("rustc does not say where it lies")?;
     Ok(Path::new(&root).join("lib/rustlib/src/rust/library/Cargo.lock").is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_are_told_apart_by_their_callers() {
+        let log = "==12== Invalid read of size 8\n\
+            ==12==    at 0x4E1: libflags::client::Client::key (client.rs:5)\n\
+            ==12==    by 0x4F2: PyObject_Call (in /usr/bin/python3.11)\n\
+            ==12==  Address 0x5 is 8 bytes after a block of size 16 alloc'd\n\
+            ==12== \n\
+            ==12== 56 bytes in 1 blocks are definitely lost in loss record 2 of 9\n\
+            ==12==    at 0x484: malloc (in /usr/lib/vgpreload_memcheck.so)\n\
+            ==12==    by 0x5A1: PyList_New (in /usr/bin/python3.11)\n\
+            ==12== \n";
+        let reports = reports(log);
+        assert_eq!(reports.iter().map(|report| concerns_us(report)).collect::<Vec<_>>(), [true, false]);
+        assert!(reports[0].starts_with(" Invalid read"), "{}", reports[0]);
+        assert_eq!(super::reports("").len(), 0);
+    }
 }
