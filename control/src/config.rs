@@ -62,6 +62,10 @@ pub(crate) struct LimitSettings {
     pub(crate) requests_per_second: u32,
     /// Of one token, at once.
     pub(crate) burst: u32,
+    /// Of one address, on average, whoever asks. Hosts may share one.
+    pub(crate) address_requests_per_second: u32,
+    /// Of one address, at once.
+    pub(crate) address_burst: u32,
     /// That this process holds.
     pub(crate) streams: usize,
     /// Of a request's body.
@@ -72,7 +76,15 @@ pub(crate) struct LimitSettings {
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { requests_per_second: 200, burst: 1_000, streams: 12_000, body_bytes: 1 << 20, request_seconds: 10 }
+        Self {
+            requests_per_second: 200,
+            burst: 1_000,
+            address_requests_per_second: 5_000,
+            address_burst: 20_000,
+            streams: 12_000,
+            body_bytes: 1 << 20,
+            request_seconds: 10,
+        }
     }
 }
 

@@ -1,12 +1,13 @@
-//! How much one token, and all together, may ask.
+//! How much one token, one address, and all together may ask.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::StatusCode;
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
 
 use crate::config::LimitSettings;
 use crate::problem::Problem;
@@ -16,6 +17,8 @@ use crate::problem::Problem;
 pub(crate) struct Limits {
     /// GCRA, by token.
     requests: DefaultKeyedRateLimiter<String>,
+    /// The same by address, whatever the token.
+    addresses: DefaultKeyedRateLimiter<IpAddr>,
     streams: Arc<AtomicUsize>,
     most_streams: usize,
 }
@@ -33,10 +36,13 @@ impl Drop for StreamPlace {
 
 impl Limits {
     pub(crate) fn new(settings: &LimitSettings) -> Self {
-        let rate = NonZeroU32::new(settings.requests_per_second).unwrap_or(NonZeroU32::MIN);
-        let burst = NonZeroU32::new(settings.burst).unwrap_or(NonZeroU32::MIN);
+        let quota = |rate, burst| {
+            let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+            Quota::per_second(at_least_one(rate)).allow_burst(at_least_one(burst))
+        };
         Self {
-            requests: RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)),
+            requests: RateLimiter::keyed(quota(settings.requests_per_second, settings.burst)),
+            addresses: RateLimiter::keyed(quota(settings.address_requests_per_second, settings.address_burst)),
             streams: Arc::default(),
             most_streams: settings.streams,
         }
@@ -47,12 +53,17 @@ impl Limits {
     /// # Errors
     /// 429 where there were too many.
     pub(crate) fn request(&self, token_id: &str) -> Result<(), Problem> {
-        self.requests.check_key(&token_id.to_owned()).map_err(|not_until| {
-            let wait = not_until.wait_time_from(DefaultClock::default().now());
-            let after_s = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            let detail = "this token has asked too often";
-            Problem::come_back(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", detail, after_s)
-        })
+        let checked = self.requests.check_key(&token_id.to_owned());
+        checked.map_err(|not_until| too_many(&not_until, "this token has asked too often"))
+    }
+
+    /// Counts a request from an address, before anything is known of who asks.
+    ///
+    /// # Errors
+    /// 429 where there were too many.
+    pub(crate) fn address(&self, address: IpAddr) -> Result<(), Problem> {
+        let checked = self.addresses.check_key(&address);
+        checked.map_err(|not_until| too_many(&not_until, "this address has asked too often"))
     }
 
     /// Admits a stream.
@@ -74,7 +85,15 @@ impl Limits {
     pub(crate) fn tidy(&self) {
         self.requests.retain_recent();
         self.requests.shrink_to_fit();
+        self.addresses.retain_recent();
+        self.addresses.shrink_to_fit();
     }
+}
+
+fn too_many(not_until: &NotUntil<<DefaultClock as Clock>::Instant>, detail: &str) -> Problem {
+    let wait = not_until.wait_time_from(DefaultClock::default().now());
+    let after_s = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    Problem::come_back(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", detail, after_s)
 }
 
 #[cfg(test)]

@@ -270,10 +270,11 @@ pub(crate) fn texts(
     transaction: &mut dyn Transaction,
     environment_id: i64,
     after: u64,
-    limit: i64,
+    limit: usize,
 ) -> Result<Vec<(u64, u64, String)>, StoreError> {
     let sql = "SELECT epoch, revision, text FROM change WHERE environment_id = $1 AND revision > $2 ORDER BY revision LIMIT $3";
-    let rows = transaction.rows(sql, &[environment_id.into(), integer(after)?.into(), limit.into()])?;
+    let rows =
+        transaction.rows(sql, &[environment_id.into(), integer(after)?.into(), integer(limit as u64)?.into()])?;
     rows.into_iter().map(|mut row| Ok((row.count(0)?, row.count(1)?, row.text(2)?))).collect()
 }
 

@@ -5,7 +5,7 @@ mod environment;
 mod flag;
 mod health;
 mod project;
-mod request;
+pub(crate) mod request;
 mod token;
 
 use std::sync::Arc;

@@ -1,11 +1,12 @@
 //! What requests have in common: preconditions, dry runs, idempotency, pages.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -33,10 +34,25 @@ impl FromRequestParts<Arc<App>> for Access {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let access = app.auth.authenticate(&parts.headers).await?;
-        app.limits.request(access.token_id())?;
-        Ok(access)
+        admitted(app, parts.extensions.get(), &parts.headers).await
     }
+}
+
+/// Who asks, if they may ask now. The address counts before the token is looked for.
+///
+/// # Errors
+/// 429 where the address or the token has asked too often; 401 and 503 as [`Auth::authenticate`](crate::auth::Auth::authenticate).
+pub(crate) async fn admitted(
+    app: &App,
+    peer: Option<&ConnectInfo<SocketAddr>>,
+    headers: &HeaderMap,
+) -> Result<Access, Problem> {
+    if let Some(ConnectInfo(peer)) = peer {
+        app.limits.address(peer.ip())?;
+    }
+    let access = app.auth.authenticate(headers).await?;
+    app.limits.request(access.token_id())?;
+    Ok(access)
 }
 
 /// A request that changes something.
@@ -115,17 +131,25 @@ pub(crate) struct Answer {
     status: StatusCode,
     etag: Option<String>,
     body: Json_,
+    /// A member of the body that is told once and never stored.
+    secret: Option<(&'static str, String)>,
     replayed: bool,
 }
 
 impl Answer {
     pub(crate) fn new(status: StatusCode, body: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_value(body).map_err(|error| StoreError::Broken(error.to_string()))?;
-        Ok(Self { status, etag: None, body, replayed: false })
+        Ok(Self { status, etag: None, body, secret: None, replayed: false })
     }
 
     pub(crate) fn ok(body: &impl Serialize) -> Result<Self, Problem> {
         Self::new(StatusCode::OK, body)
+    }
+
+    /// With a member that is not remembered for an `Idempotency-Key`: who asks again gets the answer without it.
+    pub(crate) fn with_secret(mut self, name: &'static str, secret: String) -> Self {
+        self.secret = Some((name, secret));
+        self
     }
 
     pub(crate) fn with_revision(mut self, revision: i64) -> Self {
@@ -135,7 +159,10 @@ impl Answer {
 }
 
 impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        if let (Some((name, secret)), Some(body)) = (self.secret, self.body.as_object_mut()) {
+            body.insert(name.to_owned(), secret.into());
+        }
         let mut response = (self.status, Json(self.body)).into_response();
         if let Some(etag) = self.etag.and_then(|etag| HeaderValue::from_str(&etag).ok()) {
             response.headers_mut().insert(header::ETAG, etag);
@@ -236,6 +263,7 @@ impl Write {
             status: status.ok_or_else(|| broken("no status".to_owned()))?,
             etag: Some(etag).filter(|etag| !etag.is_empty()),
             body: serde_json::from_str(&row.text(3)?).map_err(|error| broken(error.to_string()))?,
+            secret: None,
             replayed: true,
         }))
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::request::{Answer, Items, Page, Write};
 use crate::app::App;
@@ -75,11 +74,7 @@ fn named(problem: &Problem, pointer: &str) -> Problem {
 }
 
 fn shown_once((token, secret): &(Token, Secret)) -> Result<Answer, Problem> {
-    let mut body = json!(token);
-    if let Some(body) = body.as_object_mut() {
-        body.insert("token".to_owned(), json!(secret.reveal()));
-    }
-    Answer::new(StatusCode::CREATED, &body)
+    Ok(Answer::new(StatusCode::CREATED, token)?.with_secret("token", secret.reveal().to_owned()))
 }
 
 pub(super) async fn revoke(

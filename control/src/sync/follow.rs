@@ -1,6 +1,6 @@
 //! Keeps the live environments as the database has them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use crate::store::{News, Store, StoreError, Transaction};
 /// How often the database is looked at although it has told nothing.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How many changes are read at once.
-const AT_ONCE: i64 = 256;
+/// How many changes are read at once, and how much news.
+const AT_ONCE: usize = 256;
 
 /// The environments that hosts can follow, by `project/environment`.
 #[derive(Debug, Default)]
@@ -85,23 +85,30 @@ pub(crate) async fn follow(store: Store, hub: Arc<Hub>, auth: Arc<Auth>, mut new
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let only = tokio::select! {
-            _ = look.tick() => None,
-            told = news.recv() => match told {
-                Some(News::Environment(id)) => Some(id),
-                Some(News::Tokens) => {
-                    auth.forget();
-                    continue;
-                }
-                Some(News::Anything) => {
-                    auth.forget();
-                    None
-                }
-                None => return,
+        // All that has been told by now: many writes are one look.
+        let mut told = Vec::new();
+        let mut everything = false;
+        tokio::select! {
+            _ = look.tick() => everything = true,
+            count = news.recv_many(&mut told, AT_ONCE) => if count == 0 {
+                return;
             },
-        };
-        let result = catch_up(&store, &hub, only).await;
-        hub.note(&result);
+        }
+        if told.iter().any(|news| matches!(news, News::Tokens | News::Anything)) {
+            auth.forget();
+        }
+        everything |= told.contains(&News::Anything);
+        let named = told.iter().filter_map(|news| if let News::Environment(id) = news { Some(*id) } else { None });
+        let named: BTreeSet<i64> = named.collect();
+        if everything {
+            let result = catch_up(&store, &hub, None).await;
+            hub.note(&result);
+            continue;
+        }
+        for id in named {
+            let result = catch_up(&store, &hub, Some(id)).await;
+            hub.note(&result);
+        }
     }
 }
 
@@ -149,7 +156,7 @@ async fn advance(store: &Store, live: &Live) -> Result<bool, StoreError> {
     loop {
         let (id, at) = (live.id, live.newest());
         let changes = store.read(move |transaction| change::texts(transaction, id, at.revision, AT_ONCE)).await?;
-        let is_last = changes.len() < usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
+        let is_last = changes.len() < AT_ONCE;
         for (_, _, text) in &changes {
             if !live.advance(text) {
                 return Ok(false);

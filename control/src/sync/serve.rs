@@ -1,11 +1,12 @@
 //! Snapshots and streams over HTTP: docs/design/sync.md.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use crate::app::App;
 use crate::auth::Access;
 use crate::limit::StreamPlace;
 use crate::problem::Problem;
+use crate::routes::request::admitted;
 
 /// How long a stream is silent at most.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -31,9 +33,10 @@ const CACHE_CONTROL: &str = "public, max-age=1, stale-while-revalidate=60, stale
 pub(crate) async fn snapshot(
     State(app): State<Arc<App>>,
     Path((project, environment)): Path<(String, String)>,
+    peer: ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (live, _) = admit(&app, &project, &environment, &headers).await?;
+    let (live, _) = admit(&app, &project, &environment, &peer, &headers).await?;
     let etag = etag(live.newest());
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     // A cache that compresses makes the tag a weak one.
@@ -60,9 +63,10 @@ pub(crate) async fn snapshot(
 pub(crate) async fn stream(
     State(app): State<Arc<App>>,
     Path((project, environment)): Path<(String, String)>,
+    peer: ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (live, access) = admit(&app, &project, &environment, &headers).await?;
+    let (live, access) = admit(&app, &project, &environment, &peer, &headers).await?;
     let place = app.limits.stream()?;
     let at = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let news = live.subscribe();
@@ -154,10 +158,10 @@ async fn admit(
     app: &App,
     project: &str,
     environment: &str,
+    peer: &ConnectInfo<SocketAddr>,
     headers: &HeaderMap,
 ) -> Result<(Arc<Live>, Access), Problem> {
-    let access = app.auth.authenticate(headers).await?;
-    app.limits.request(access.token_id())?;
+    let access = admitted(app, Some(peer), headers).await?;
     let path = format!("{project}/{environment}");
     let not_found = || Problem::not_found(format!("there is no environment {path:?}"));
     let Some(live) = app.hub.find(&path) else {

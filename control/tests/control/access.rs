@@ -120,6 +120,35 @@ fn tokens_expire_and_are_replaced_with_an_overlap() {
 }
 
 #[test]
+fn a_token_is_told_once_and_nowhere_stored() {
+    on_both(|database| {
+        let server = database.serve();
+        let once = server.admin().with("idempotency-key", "k");
+        let body = json!({"name": "host", "scope": "sync"});
+        let first = once.post("/api/v1/tokens", body.clone()).expect(201);
+        let again = once.post("/api/v1/tokens", body).expect(201);
+        assert_eq!((first["id"].clone(), again["token"].clone()), (again["id"].clone(), Value::Null));
+        let secret = first["token"].as_str().unwrap().rsplit_once('_').unwrap().1.to_owned();
+        assert!(!server.admin().get("/api/v1/tokens").text.contains(&secret));
+        if let Some(path) = database.url.strip_prefix("sqlite:") {
+            for file in [path.to_owned(), format!("{path}-wal")] {
+                let bytes = std::fs::read(file).unwrap_or_default();
+                assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
+            }
+        }
+    });
+}
+
+#[test]
+fn who_guesses_tokens_is_slowed_down() {
+    let database = Database::sqlite();
+    let server = database.serve_with("[limits]\naddress_requests_per_second = 1\naddress_burst = 20\n");
+    let stranger = server.with_token("flags_0000000000000000_0000000000000000000000000000000000000000000");
+    let statuses: Vec<u16> = (0..30).map(|_| stranger.get("/api/v1/projects").status).collect();
+    assert_eq!((statuses[0], statuses[29]), (401, 429), "{statuses:?}");
+}
+
+#[test]
 fn who_asks_too_often_is_told_when_to_come_back() {
     let database = Database::sqlite();
     let server = database.serve_with("[limits]\nrequests_per_second = 1\nburst = 5\n");

@@ -110,6 +110,8 @@ impl Server {
         admin.post("/api/v1/projects", json!({"key": "shop"})).expect(201);
         for key in ["test", "live"] {
             admin.post("/api/v1/projects/shop/environments", json!({"key": key})).expect(201);
+            let snapshot = format!("/sync/v1/shop/{key}/snapshot");
+            eventually("hosts can follow it", || admin.get(&snapshot).status == 200);
         }
         admin
     }
