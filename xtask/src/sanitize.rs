@@ -18,12 +18,14 @@ const HOST: &str = "x86_64-unknown-linux-gnu";
 const MIRI_TESTS: &[&str] = &["definition::", "compile::", "snapshot::", "evaluate::"];
 
 /// Tests that come to no end under miri in minutes: they read lines of hundreds of kilobytes, documents of thousands of values, or
-/// thousands of documents.
+/// thousands of generated inputs.
 const MIRI_SKIPPED: &[&str] = &[
     "definition::lists::tests::bad_lines_are_named",
     "definition::tests::a_broken_rule_is_said_where_it_is",
     "definition::tests::hostile_flags_break_only_themselves",
     "definition::tests::json_is_what_serde_json_takes_for_json",
+    "evaluate::steps::tests::any_bytes_end",
+    "evaluate::steps::tests::steps_and_tree_decide_alike",
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -119,8 +121,12 @@ fn python() -> Result<()> {
     fs::remove_dir_all(&folder)?;
     fs::create_dir(&folder)?;
     let mut command = Command::new("bash");
-    // gunicorn's processes come from another program, which valgrind does not follow.
-    command.args(["ci/python.sh", "-k", "not gunicorn"]).current_dir(process::root()).env("FLAGS_MEMCHECK", &folder);
+    // gunicorn's processes come from another program, which valgrind does not follow. It runs one thread at a time, and so does not come to
+    // an end where threads are to give way to each other every 50 µs.
+    command
+        .args(["ci/python.sh", "-k", "not gunicorn and not test_threads_read_while_flags_change"])
+        .current_dir(process::root())
+        .env("FLAGS_MEMCHECK", &folder);
     process::run("Python's tests", &mut command)?;
     let (mut processes, mut others, mut ours) = (0, 0, Vec::new());
     for entry in fs::read_dir(&folder)? {
@@ -146,8 +152,11 @@ fn reports(log: &str) -> Vec<String> {
     paragraphs.filter(|paragraph| paragraph.contains("0x")).collect()
 }
 
+/// Whether a function of the library or of its Python package is among the callers. A path does not count: the checkout may be called so.
+/// Nor does what PyO3 hands the interpreter for good when it makes a class.
 fn concerns_us(report: &str) -> bool {
-    report.lines().any(|line| line.contains(": ") && line.contains("libflags") && line.contains("0x"))
+    let ours = report.lines().any(|line| line.contains("libflags::") || line.contains("_libflags"));
+    ours && !report.contains("pyo3::pyclass::create_type_object")
 }
 
 /// What miri can run: it knows no mapped files, so all but the store.
@@ -159,8 +168,9 @@ fn miri() -> Result<()> {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly", "cargo", "miri", "test", "--quiet", "--package", "libflags", "--lib", "--"]);
     command.args(MIRI_TESTS).args(MIRI_SKIPPED.iter().flat_map(|test| ["--skip", test])).current_dir(process::root());
-    // Tests read the clock and the files they are given.
-    command.env("MIRIFLAGS", "-Zmiri-disable-isolation");
+    // Tests read the clock and the files they are given. rkyv's relative pointers lead out of the value that a reference covers, which
+    // Stacked Borrows take for an error, and Tree Borrows do not.
+    command.env("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-tree-borrows");
     command.env("CARGO_TARGET_DIR", process::target().join("sanitize/miri"));
     // What this cargo told us of itself is not true of that one.
     for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS"] {
@@ -187,10 +197,14 @@ mod tests {
             ==12== \n\
             ==12== 56 bytes in 1 blocks are definitely lost in loss record 2 of 9\n\
             ==12==    at 0x484: malloc (in /usr/lib/vgpreload_memcheck.so)\n\
-            ==12==    by 0x5A1: PyList_New (in /usr/bin/python3.11)\n\
+            ==12==    by 0x5A1: PyList_New (in /home/user/libflags/target/python/bin/python3.11)\n\
+            ==12== \n\
+            ==12== 200 bytes in 1 blocks are definitely lost in loss record 3 of 9\n\
+            ==12==    by 0x6F1: pyo3::pyclass::create_type_object::PyTypeBuilder::build (create_type_object.rs:407)\n\
+            ==12==    by 0x6D2: _libflags::_libflags::__pyo3_pymodule (lib.rs:18)\n\
             ==12== \n";
         let reports = reports(log);
-        assert_eq!(reports.iter().map(|report| concerns_us(report)).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(reports.iter().map(|report| concerns_us(report)).collect::<Vec<_>>(), [true, false, false]);
         assert!(reports[0].starts_with(" Invalid read"), "{}", reports[0]);
         assert_eq!(super::reports("").len(), 0);
     }
