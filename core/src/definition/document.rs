@@ -324,7 +324,9 @@ impl Document {
         self.evaluators.iter().map(move |(name, body)| (&**name, &json[body.clone()]))
     }
 
-    pub(crate) fn json(&self) -> &str {
+    /// Its text as JSON: what it was parsed from, or what its YAML stands for.
+    #[must_use]
+    pub fn json(&self) -> &str {
         self.yaml.as_ref().map_or(&self.text, |converted| &converted.json)
     }
 
