@@ -188,7 +188,7 @@ fn request(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> Res
 }
 
 /// A segment of a path: all but what RFC 3986 calls unreserved as %XX.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -120,7 +120,7 @@ fn check(file: &Path, problems: &mut Vec<Problem>) -> usize {
 }
 
 /// The definition files in a directory, by name. Hidden ones are left out, as editors' and Kubernetes' are.
-fn definitions_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn definitions_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let failed = |error| Failure::new(format!("cannot read {}: {error}", directory.display()));
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failed)? {

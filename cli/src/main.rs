@@ -1,4 +1,4 @@
-//! flagsctl: looks at flags and steers flagsd.
+//! flagsctl: looks at flags, steers flagsd, and changes what a control plane holds.
 //!
 //! One file a subcommand. Every command takes its parsed arguments and an [`output::Output`], and gives an [`failure::Exit`] or says why it
 //! could not do its work.
@@ -10,6 +10,7 @@ mod changes;
 mod check;
 mod completions;
 mod confirm;
+mod control;
 mod diff;
 mod eval;
 mod failure;
@@ -32,7 +33,7 @@ use clap::{Parser, Subcommand};
 use failure::{Exit, Failure};
 use output::Output;
 
-/// Looks at feature flags, and steers the flagsd that serves them on this host.
+/// Looks at feature flags, steers the flagsd that serves them on this host, and changes what a control plane holds.
 #[derive(Debug, Parser)]
 #[command(name = "flagsctl", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 struct Arguments {
@@ -52,7 +53,7 @@ Exit codes:
   1  the answer is no: diff found differences, eval answered with an error, check --strict found warnings, \
 status --check found the flags stale
   2  the arguments are wrong, or check found errors
-  3  it cannot be done: no store, no flagsd, a file that cannot be read, a refusal of flagsd
+  3  it cannot be done: no store, no flagsd, a file that cannot be read, a refusal of flagsd or the control plane
 
 Colours are used on a terminal unless NO_COLOR is set.";
 
@@ -71,6 +72,16 @@ enum Command {
     Override(overrides::Override),
     Confirm(confirm::Confirm),
     Reload(reload::Reload),
+    #[command(name = "flag")]
+    Flags(control::flag::Flags),
+    #[command(name = "env")]
+    Environments(control::Environments),
+    #[command(name = "project")]
+    Projects(control::Projects),
+    #[command(name = "token")]
+    Tokens(control::Tokens),
+    Log(control::Log),
+    Apply(control::Apply),
     Completions(completions::Completions),
 }
 
@@ -100,6 +111,12 @@ fn run(command: &Command, output: &mut Output) -> Result<Exit, Failure> {
         Command::Override(arguments) => overrides::run(arguments, output),
         Command::Confirm(arguments) => confirm::run(arguments, output),
         Command::Reload(arguments) => reload::run(arguments, output),
+        Command::Flags(arguments) => control::flag::run(arguments, output),
+        Command::Environments(arguments) => control::environments(arguments, output),
+        Command::Projects(arguments) => control::projects(arguments, output),
+        Command::Tokens(arguments) => control::tokens(arguments, output),
+        Command::Log(arguments) => control::log(arguments, output),
+        Command::Apply(arguments) => control::apply(arguments, output),
         Command::Completions(arguments) => completions::run(arguments, output),
     }
 }

@@ -140,6 +140,30 @@ pub(crate) fn time_ns(ns: u64) -> Option<String> {
     (ns != 0).then(|| time(UNIX_EPOCH + Duration::from_nanos(ns)))
 }
 
+/// The same of milliseconds since 1970.
+pub(crate) fn time_ms(ms: i64) -> String {
+    time(UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
+}
+
+/// The day, in UTC, of milliseconds since 1970.
+pub(crate) fn day(ms: i64) -> String {
+    time_ms(ms).chars().take_while(|letter| *letter != 'T').collect()
+}
+
+/// The milliseconds from 1970 to the beginning of a day, in UTC.
+///
+/// # Errors
+/// A text for the user, where `text` is no day from 1970 on.
+pub(crate) fn day_ms(text: &str) -> Result<i64, String> {
+    const DAY_MS: i64 = 86_400_000;
+    let wrong = || format!("{text:?} is no day: YYYY-MM-DD is expected");
+    let year: i64 = text.get(..4).and_then(|year| year.parse().ok()).ok_or_else(wrong)?;
+    // Days are as good as sorted: it is not before the year's first day by the average, nor 400 after that.
+    let first = (year - 1970) * 146_097 / 400 - 1;
+    let days = first.max(0)..first + 400;
+    days.map(|days| days * DAY_MS).find(|ms| day(*ms) == text).ok_or_else(wrong)
+}
+
 /// Year, month and day of a day counted from 1970-01-01.
 ///
 /// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
@@ -166,6 +190,13 @@ mod tests {
         assert_eq!(at(951_868_800), "2000-03-01T00:00:00Z");
         assert_eq!(at(1_700_000_000), "2023-11-14T22:13:20Z");
         assert_eq!(time_ns(0), None);
+        for (text, seconds) in [("1970-01-01", 0), ("2000-02-29", 951_782_400), ("2023-12-31", 1_703_980_800)] {
+            assert_eq!(day_ms(text), Ok(seconds * 1000));
+            assert_eq!(day(seconds * 1000 + 86_399_999), text);
+        }
+        for wrong in ["2023-02-29", "1969-12-31", "2023-1-1", "tomorrow", "", "2023-12-31T", "é"] {
+            assert!(day_ms(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(5 << 30), "5.0 GiB");

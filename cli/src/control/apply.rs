@@ -1,0 +1,404 @@
+//! `flagsctl apply`: makes a project what its files say (GitOps).
+//!
+//! ```text
+//! read files, read the control plane ──► steps ──► shown ──► confirmed ──► one write each, only if nothing moved since
+//!
+//! 1. flags come (back), and get the variants that they have now or shall have
+//! 2. what they do, those that others need first
+//! 3. what they are, to the letter
+//! 4. flags go, those that need others first
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, BufRead, IsTerminal, Write},
+    path::PathBuf,
+};
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::{
+    client::{Control, WriteArguments},
+    desired::{self, Wanted, normal},
+    profile::Target,
+};
+use crate::{
+    failure::{Exit, Failure},
+    output::{Cell, Look, Output, clip, count},
+};
+
+/// Make a project what files in a directory say
+#[derive(Args, Debug)]
+#[command(after_help = "\
+DIR/ENVIRONMENT.json, .yaml or .yml is a flagd definition of that environment; its flags may also have the control plane's \
+type, description, owner, tags, kind, expiresMs, rollout, prerequisites and offVariant.
+
+Exit codes: 0 nothing differs, or it is done; 1 the question was answered with no; 2 with --plan: something differs.
+
+Examples:
+  flagsctl apply -f flags/ --project shop --plan
+  flagsctl apply -f flags/ --project shop --yes --comment \"$(git log -1 --format=%h)\"")]
+pub(crate) struct Apply {
+    /// The directory
+    #[arg(long, short, value_name = "DIR")]
+    file: PathBuf,
+    /// Archive the flags that no file has; else they are left alone
+    #[arg(long)]
+    prune: bool,
+    /// Only say what differs
+    #[arg(long, conflicts_with = "yes")]
+    plan: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Why, for the log
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// A flag at the control plane.
+#[derive(Debug)]
+struct Present {
+    flag: Value,
+    /// Of the environments that there are files of.
+    configs: BTreeMap<String, Value>,
+}
+
+/// One difference.
+#[derive(Debug)]
+struct Step {
+    action: Action,
+    key: String,
+    environment: Option<String>,
+    /// Member, before, after.
+    aspects: Vec<(String, Value, Value)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Create,
+    Restore,
+    Change,
+    Archive,
+}
+
+pub(crate) fn run(arguments: &Apply, output: &mut Output) -> Result<Exit, Failure> {
+    let (wanted, environments) = desired::read(&arguments.file)?;
+    let control = Control::open(&arguments.target)?;
+    let present = present(&control, &wanted, &environments)?;
+    let steps = steps(&wanted, &present, arguments.prune);
+    if !output.json {
+        for step in &steps {
+            let line = step.line(output);
+            output.line(line)?;
+        }
+    }
+    let left = present.iter().filter(|(key, it)| !wanted.contains_key(*key) && it.flag["archived"] != true).count();
+    let left = if arguments.prune { 0 } else { left };
+    let confirmed = steps.is_empty() || arguments.yes || (!arguments.plan && confirmed(steps.len(), output)?);
+    if confirmed && !steps.is_empty() {
+        Writer { control: &control, write: WriteArguments { comment: arguments.comment.clone(), dry_run: false } }
+            .apply(&wanted, &present, arguments.prune)?;
+    }
+    if output.json {
+        let list: Vec<Value> = steps.iter().map(Step::json).collect();
+        output.document(&json!({"changes": list, "applied": confirmed, "unmanaged": left}))?;
+    } else {
+        let done = match (steps.len(), confirmed) {
+            (0, _) => "nothing differs".to_owned(),
+            (number, true) => format!("{} applied", count(number, "difference")),
+            (number, false) => format!("{}, nothing was applied", count(number, "difference")),
+        };
+        let alone = if left == 0 { String::new() } else { format!("; {} in no file, left alone", count(left, "flag")) };
+        output.line(done + &alone)?;
+    }
+    Ok(match (confirmed, arguments.plan) {
+        (true, _) => Exit::Done,
+        (false, true) => Exit::Wrong,
+        (false, false) => Exit::No,
+    })
+}
+
+fn confirmed(steps: usize, output: &mut Output) -> Result<bool, Failure> {
+    if output.json || !io::stdin().is_terminal() {
+        return Err(
+            Failure::new("nothing was applied: there is nobody to ask").hint("--yes applies, --plan only looks")
+        );
+    }
+    output.flush()?;
+    eprint!("apply {}? [y/N] ", count(steps, "difference"));
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// All flags of the project, and the configurations of those that the files have.
+fn present(
+    control: &Control,
+    wanted: &BTreeMap<String, Wanted>,
+    environments: &[String],
+) -> Result<BTreeMap<String, Present>, Failure> {
+    // An environment that is not there is found out before anything is written.
+    for environment in environments {
+        control.get(&control.in_project(&["environments", environment])?)?;
+    }
+    let path = control.in_project(&["flags"])?;
+    let mut flags = control.items(&path, &[], None)?;
+    flags.extend(control.items(&path, &[("archived", "true")], None)?);
+    let mut present = BTreeMap::new();
+    for flag in flags {
+        let key = flag["key"].as_str().unwrap_or_default().to_owned();
+        let mut configs = BTreeMap::new();
+        for environment in wanted.get(&key).into_iter().flat_map(|wanted| wanted.configs.keys()) {
+            let path = control.in_project(&["environments", environment, "flags", &key])?;
+            configs.insert(environment.clone(), control.get(&path)?.body);
+        }
+        present.insert(key, Present { flag, configs });
+    }
+    Ok(present)
+}
+
+/// What differs, for people and machines.
+fn steps(wanted: &BTreeMap<String, Wanted>, present: &BTreeMap<String, Present>, prune: bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (key, wanted) in wanted {
+        let found = present.get(key);
+        let flag = found.map_or(&Value::Null, |found| &found.flag);
+        let mut step = |action, environment: Option<&String>, aspects| {
+            steps.push(Step { action, key: key.clone(), environment: environment.cloned(), aspects });
+        };
+        let about = aspects(&wanted.about, flag);
+        match found {
+            None => step(Action::Create, None, about),
+            Some(_) if flag["archived"] == true => step(Action::Restore, None, about),
+            Some(_) if !about.is_empty() => step(Action::Change, None, about),
+            Some(_) => {}
+        }
+        for (environment, config) in &wanted.configs {
+            let before = found.and_then(|found| found.configs.get(environment)).cloned();
+            let before = before.map_or_else(|| normal(json!({})), normal);
+            let mut members = config.as_object().cloned().unwrap_or_default();
+            for name in before.as_object().into_iter().flatten().map(|(name, _)| name) {
+                members.entry(name.clone()).or_insert(Value::Null);
+            }
+            let aspects = aspects(&members, &before);
+            if !aspects.is_empty() {
+                step(Action::Change, Some(environment), aspects);
+            }
+        }
+    }
+    if prune {
+        let gone = present.iter().filter(|(key, it)| !wanted.contains_key(*key) && it.flag["archived"] != true);
+        steps.extend(gone.map(|(key, _)| Step {
+            action: Action::Archive,
+            key: key.clone(),
+            environment: None,
+            aspects: Vec::new(),
+        }));
+    }
+    steps
+}
+
+/// The members that are others in `before`.
+fn aspects(members: &Map<String, Value>, before: &Value) -> Vec<(String, Value, Value)> {
+    let differing = members.iter().filter(|(name, value)| before[name.as_str()] != **value);
+    differing.map(|(name, value)| (name.clone(), before[name.as_str()].clone(), value.clone())).collect()
+}
+
+impl Step {
+    fn line(&self, output: &Output) -> String {
+        const MOST: usize = 48;
+        let (sign, look) = match self.action {
+            Action::Create | Action::Restore => ("+", Look::Good),
+            Action::Change => ("~", Look::Warn),
+            Action::Archive => ("-", Look::Bad),
+        };
+        let place = self.environment.as_ref().map_or_else(String::new, |environment| format!(" ({environment})"));
+        let name = output.paint(look, &Cell::new(format!("{sign} {}{place}", self.key)).plain());
+        let shown = |value: &Value| match value {
+            Value::Null => "none".to_owned(),
+            value => clip(&value.to_string(), MOST),
+        };
+        let aspects: Vec<String> = match self.action {
+            Action::Create => vec!["created".to_owned()],
+            Action::Restore => vec!["restored".to_owned()],
+            Action::Archive => vec!["archived".to_owned()],
+            Action::Change => {
+                let aspect = |(name, before, after): &(String, Value, Value)| {
+                    format!("{} {} → {}", Cell::new(name).plain(), shown(before), shown(after))
+                };
+                self.aspects.iter().map(aspect).collect()
+            }
+        };
+        format!("{name}  {}", aspects.join("; "))
+    }
+
+    fn json(&self) -> Value {
+        let action = match self.action {
+            Action::Create => "create",
+            Action::Restore => "restore",
+            Action::Change => "change",
+            Action::Archive => "archive",
+        };
+        let aspect =
+            |(name, before, after): &(String, Value, Value)| json!({"name": name, "before": before, "after": after});
+        let aspects: Vec<Value> = self.aspects.iter().map(aspect).collect();
+        json!({"action": action, "flag": self.key, "environment": self.environment, "aspects": aspects})
+    }
+}
+
+/// Writes, in an order in which each write is good on its own.
+struct Writer<'c> {
+    control: &'c Control,
+    write: WriteArguments,
+}
+
+impl Writer<'_> {
+    fn apply(
+        &self,
+        wanted: &BTreeMap<String, Wanted>,
+        present: &BTreeMap<String, Present>,
+        prune: bool,
+    ) -> Result<(), Failure> {
+        let mut versions = BTreeMap::new();
+        for (key, wanted) in wanted {
+            versions.insert(key, self.come(key, wanted, present.get(key))?);
+        }
+        for key in needed_first(wanted) {
+            for (environment, config) in &wanted[&key].configs {
+                let before = present.get(&key).and_then(|present| present.configs.get(environment));
+                self.configure(&key, environment, config, before)?;
+            }
+        }
+        for (key, wanted) in wanted {
+            if let Some((flag, version)) = &versions[key] {
+                let left: Map<String, Value> =
+                    aspects(&wanted.about, flag).into_iter().map(|(name, _, after)| (name, after)).collect();
+                self.patch(key, left, flag, *version)?;
+            }
+        }
+        if prune {
+            let gone = present.iter().filter(|(key, it)| !wanted.contains_key(*key) && it.flag["archived"] != true);
+            self.archive(gone.map(|(key, it)| (key.clone(), it.flag["version"].as_i64())).collect())?;
+        }
+        Ok(())
+    }
+
+    /// A flag that is there, with all variants that it has or shall have. Returns it where it may not be as wanted yet.
+    fn come(
+        &self,
+        key: &str,
+        wanted: &Wanted,
+        present: Option<&Present>,
+    ) -> Result<Option<(Value, Option<i64>)>, Failure> {
+        let Some(Present { flag, .. }) = present else {
+            let mut body = wanted.about.clone();
+            body.insert("key".to_owned(), json!(key));
+            self.control.write(
+                "POST",
+                &self.control.in_project(&["flags"])?,
+                Some(&Value::Object(body)),
+                &self.write,
+                None,
+            )?;
+            return Ok(None);
+        };
+        let (mut flag, mut version) = (flag.clone(), flag["version"].as_i64());
+        if flag["archived"] == true {
+            let path = self.control.in_project(&["flags", key, "restore"])?;
+            let answer = self.control.write("POST", &path, None, &self.write, version)?;
+            (flag, version) = (answer.body, answer.revision);
+        }
+        let mut variants = flag["variants"].as_object().cloned().unwrap_or_default();
+        variants.extend(wanted.about["variants"].as_object().cloned().unwrap_or_default());
+        if Value::Object(variants.clone()) != flag["variants"] {
+            let body = json!({"variants": variants});
+            let path = self.control.in_project(&["flags", key])?;
+            let answer = self.control.write("PATCH", &path, Some(&body), &self.write, version)?;
+            (flag, version) = (answer.body, answer.revision);
+        }
+        Ok(Some((flag, version)))
+    }
+
+    fn configure(&self, key: &str, environment: &str, config: &Value, before: Option<&Value>) -> Result<(), Failure> {
+        if before.is_some_and(|before| normal(before.clone()) == *config) {
+            return Ok(());
+        }
+        let path = self.control.in_project(&["environments", environment, "flags", key])?;
+        // What this run did to the flag itself has moved the revision; what others did to the configuration has to be planned anew.
+        let now = self.control.get(&path)?;
+        if before.is_some_and(|before| normal(before.clone()) != normal(now.body.clone())) {
+            return Err(Failure::new(format!("{key} has changed in {environment} since the plan was made"))
+                .hint("run it again"));
+        }
+        let revision = now.revision;
+        self.control.write("PUT", &path, Some(config), &self.write, revision).map(drop)
+    }
+
+    fn patch(
+        &self,
+        key: &str,
+        mut left: Map<String, Value>,
+        flag: &Value,
+        version: Option<i64>,
+    ) -> Result<(), Failure> {
+        if left.is_empty() {
+            return Ok(());
+        }
+        // In a merge patch, what is to go has to be said.
+        if let Some(variants) = left.get_mut("variants").and_then(Value::as_object_mut) {
+            for name in flag["variants"].as_object().into_iter().flatten().map(|(name, _)| name) {
+                variants.entry(name.clone()).or_insert(Value::Null);
+            }
+        }
+        let path = self.control.in_project(&["flags", key])?;
+        self.control.write("PATCH", &path, Some(&Value::Object(left)), &self.write, version).map(drop)
+    }
+
+    /// Which of them needs which is not known here: those that are refused are tried again while others go.
+    fn archive(&self, mut gone: Vec<(String, Option<i64>)>) -> Result<(), Failure> {
+        while !gone.is_empty() {
+            let before = gone.len();
+            let mut refused = None;
+            let mut kept = Vec::new();
+            for (key, version) in gone {
+                let path = self.control.in_project(&["flags", &key, "archive"])?;
+                if let Err(failure) = self.control.write("POST", &path, None, &self.write, version) {
+                    refused = Some(failure);
+                    kept.push((key, version));
+                }
+            }
+            gone = kept;
+            match refused {
+                Some(failure) if gone.len() == before => return Err(failure),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The flags, each after those that it needs in any environment.
+fn needed_first(wanted: &BTreeMap<String, Wanted>) -> Vec<String> {
+    fn visit(key: &str, wanted: &BTreeMap<String, Wanted>, seen: &mut BTreeSet<String>, order: &mut Vec<String>) {
+        let Some(flag) = wanted.get(key) else { return };
+        if !seen.insert(key.to_owned()) {
+            return;
+        }
+        for config in flag.configs.values() {
+            for needed in config["prerequisites"].as_array().into_iter().flatten() {
+                visit(needed["flag"].as_str().unwrap_or_default(), wanted, seen, order);
+            }
+        }
+        order.push(key.to_owned());
+    }
+    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+    for key in wanted.keys() {
+        visit(key, wanted, &mut seen, &mut order);
+    }
+    order
+}

@@ -1,0 +1,181 @@
+//! What flag files say a project should be.
+//!
+//! `DIR/ENVIRONMENT.json` (or `.yaml`, `.yml`) is a flagd definition whose flags may have the API's members too. A flag's members of [`ABOUT`] are what it is in
+//! all environments, the others what it does in this one. `$evaluators` are written out, the file's metadata is put below each flag's.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use libflags::{
+    compile::Compiler,
+    definition::{Document, Limits, Selector},
+};
+use serde_json::{Map, Value, json};
+
+use super::flag::type_of;
+use crate::{check::definitions_in, failure::Failure};
+
+/// The members that mean the same in all environments.
+const ABOUT: [&str; 7] = ["type", "variants", "description", "owner", "tags", "kind", "expiresMs"];
+/// Those of an environment.
+const HERE: [&str; 7] = ["state", "defaultVariant", "targeting", "rollout", "prerequisites", "offVariant", "metadata"];
+/// How deep evaluators may name each other.
+const DEEPEST: usize = 32;
+
+/// A flag as files have it.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// Members of [`ABOUT`] that are said.
+    pub(super) about: Map<String, Value>,
+    /// Configurations, whole, by environment.
+    pub(super) configs: BTreeMap<String, Value>,
+}
+
+/// All that the files in a directory say, by flag; and the environments they are of.
+pub(super) fn read(directory: &Path) -> Result<(BTreeMap<String, Wanted>, Vec<String>), Failure> {
+    let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
+    let mut environments: Vec<String> = Vec::new();
+    for path in definitions_in(directory)? {
+        let environment = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+        if environments.contains(&environment) {
+            return Err(Failure::new(format!("{} is of {environment}, as is another file", path.display())));
+        }
+        for (key, flag) in flags(&path)? {
+            let (about, config) = apart(&path, &key, flag)?;
+            let wanted = wanted.entry(key.clone()).or_default();
+            for (name, value) in about {
+                match wanted.about.get(&name) {
+                    Some(other) if *other != value => {
+                        let message =
+                            format!("{}: flag {key:?}: `{name}` is another than in an earlier file", path.display());
+                        return Err(Failure::new(message).hint("it means the same in all environments"));
+                    }
+                    _ => drop(wanted.about.insert(name, value)),
+                }
+            }
+            wanted.configs.insert(environment.clone(), config);
+        }
+        environments.push(environment);
+    }
+    for (key, wanted) in &mut wanted {
+        let first = wanted.about.get("variants").and_then(|variants| variants.as_object()?.values().next());
+        let Some(first) = first.map(type_of) else {
+            return Err(Failure::new(format!("flag {key:?}: no file says its `variants`")));
+        };
+        wanted.about.entry("type").or_insert_with(|| json!(first));
+    }
+    Ok((wanted, environments))
+}
+
+/// The flags of a file as JSON, references and the file's metadata written out.
+fn flags(path: &PathBuf) -> Result<BTreeMap<String, Map<String, Value>>, Failure> {
+    let document =
+        Document::load(path, &Limits::default()).map_err(|error| Failure::new(error.to_problem().to_string()))?;
+    let compiled = Compiler::new(Limits::default()).compile(std::slice::from_ref(&document), &Selector::All);
+    let problems = compiled.map_err(|error| Failure::new(format!("{}: {error}", path.display())))?.problems;
+    let errors: Vec<String> = problems.iter().filter(|problem| problem.is_error()).map(ToString::to_string).collect();
+    if !errors.is_empty() {
+        return Err(Failure::new(errors.join("\n")));
+    }
+    let not_json = |error: serde_json::Error| Failure::new(format!("{}: {error}", path.display()));
+    let mut whole: Value = serde_json::from_str(document.json()).map_err(not_json)?;
+    let evaluators = whole["$evaluators"].take();
+    let metadata = whole["metadata"].as_object().cloned().unwrap_or_default();
+    if !document.lists().is_empty() {
+        return Err(Failure::new(format!("{} names id lists, and the control plane has none yet", path.display())));
+    }
+    let mut flags = BTreeMap::new();
+    for flag in document.flags() {
+        let mut json: Map<String, Value> = serde_json::from_str(flag.json()).map_err(not_json)?;
+        if let Some(rule) = json.remove("targeting") {
+            let deep = || {
+                Failure::new(format!(
+                    "{}: flag {:?}: its evaluators name each other too deep",
+                    path.display(),
+                    flag.key()
+                ))
+            };
+            json.insert("targeting".to_owned(), resolved(rule, &evaluators, 0).ok_or_else(deep)?);
+        }
+        if !metadata.is_empty() {
+            let mut merged = metadata.clone();
+            merged.extend(json.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default());
+            json.insert("metadata".to_owned(), Value::Object(merged));
+        }
+        flags.insert(flag.key().to_owned(), json);
+    }
+    Ok(flags)
+}
+
+/// A rule with its references written out; `None` where they go too deep.
+fn resolved(rule: Value, evaluators: &Value, depth: usize) -> Option<Value> {
+    if depth > DEEPEST {
+        return None;
+    }
+    match rule {
+        Value::Array(items) => items.into_iter().map(|item| resolved(item, evaluators, depth)).collect(),
+        Value::Object(object) => {
+            if let (1, Some(name)) = (object.len(), object.get("$ref").and_then(Value::as_str)) {
+                return resolved(evaluators[name].clone(), evaluators, depth + 1);
+            }
+            let members = object.into_iter().map(|(name, value)| Some((name, resolved(value, evaluators, depth)?)));
+            members.collect::<Option<Map<_, _>>>().map(Value::Object)
+        }
+        other => Some(other),
+    }
+}
+
+/// What a flag is, and what it does here, the latter as the API shows it.
+fn apart(path: &Path, key: &str, flag: Map<String, Value>) -> Result<(Map<String, Value>, Value), Failure> {
+    let (mut about, mut config) = (Map::new(), Map::new());
+    for (name, value) in flag {
+        if ABOUT.contains(&name.as_str()) {
+            about.insert(name, value);
+        } else if HERE.contains(&name.as_str()) {
+            config.insert(name, value);
+        } else {
+            return Err(Failure::new(format!("{}: flag {key:?}: unknown property {name:?}", path.display())));
+        }
+    }
+    Ok((about, normal(Value::Object(config))))
+}
+
+/// A configuration with its defaults said, and nothing said that is the same as not said.
+pub(super) fn normal(mut config: Value) -> Value {
+    if let Some(config) = config.as_object_mut() {
+        config.remove("revision");
+        config.entry("state").or_insert_with(|| json!("DISABLED"));
+        config.retain(|name, value| match value {
+            Value::Null => false,
+            Value::Array(items) => name != "prerequisites" || !items.is_empty(),
+            Value::Object(members) => name != "metadata" || !members.is_empty(),
+            _ => true,
+        });
+        if let Some(rollout) = config.get_mut("rollout").and_then(Value::as_object_mut) {
+            rollout.entry("by").or_insert_with(|| json!("targetingKey"));
+        }
+    }
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_written_out() {
+        let evaluators = json!({"a": {"==": [{"$ref": "b"}, 1]}, "b": {"var": "x"}, "c": {"$ref": "c"}});
+        let rule = json!({"if": [{"$ref": "a"}, "on"]});
+        assert_eq!(resolved(rule, &evaluators, 0), Some(json!({"if": [{"==": [{"var": "x"}, 1]}, "on"]})));
+        assert_eq!(resolved(json!({"$ref": "c"}), &evaluators, 0), None);
+    }
+
+    #[test]
+    fn what_means_the_same_is_the_same() {
+        let said = json!({"state": "DISABLED", "targeting": null, "prerequisites": [], "metadata": {}, "revision": 7});
+        assert_eq!(normal(said), normal(json!({})));
+        assert_eq!(normal(json!({"rollout": {"variants": {}}}))["rollout"]["by"], "targetingKey");
+    }
+}

@@ -1,0 +1,155 @@
+//! `flagsctl env`: the environments of a project.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    client::{ChangeArguments, Control, WriteArguments, told},
+    profile::Target,
+};
+use crate::{
+    failure::{Exit, Failure},
+    output::{Cell, Look, Output, Table},
+    value,
+};
+
+/// Look at and make environments, and take them back to earlier revisions
+#[derive(Args, Debug)]
+pub(crate) struct Environments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the environments of a project
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show an environment, with the public key that flagsd checks its flags with
+    Show {
+        #[command(flatten)]
+        target: Target,
+    },
+    Create(Create),
+    Rollback(Rollback),
+}
+
+/// Make an environment
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  flagsctl env create staging --clone-of production")]
+struct Create {
+    /// The environment's key
+    key: String,
+    /// Its name, for people
+    #[arg(long)]
+    name: Option<String>,
+    /// Begin with what flags do in this environment; else each is disabled
+    #[arg(long, value_name = "KEY")]
+    clone_of: Option<String>,
+    #[command(flatten)]
+    write: WriteArguments,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Configure all flags as they were at a revision
+///
+/// This is a change like any other: it has a revision of its own, and can be taken back. Flags that came later are disabled. What flags are
+/// in all environments stays as it is, and so do archived flags.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  flagsctl log --env production\n  flagsctl env rollback 41 --env production")]
+struct Rollback {
+    /// The revision, as `flagsctl log` shows it
+    revision: u64,
+    #[command(flatten)]
+    change: ChangeArguments,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(crate) fn run(environments: &Environments, output: &mut Output) -> Result<Exit, Failure> {
+    match &environments.command {
+        Command::List { target } => list(target, output),
+        Command::Show { target } => show(target, output),
+        Command::Create(arguments) => create(arguments, output),
+        Command::Rollback(arguments) => roll_back(arguments, output),
+    }
+}
+
+fn list(target: &Target, output: &mut Output) -> Result<Exit, Failure> {
+    let control = Control::open(target)?;
+    let environments = control.items(&control.in_project(&["environments"])?, &[], None)?;
+    if output.json {
+        output.document(&environments)?;
+    } else if environments.is_empty() {
+        output.line("no environments")?;
+    } else {
+        let row = |item: &Value| {
+            let name = item["name"].as_str().filter(|name| !name.is_empty()).unwrap_or("-");
+            let made = item["createdMs"].as_i64().map(value::time_ms).unwrap_or_default();
+            let key = Cell::new(item["key"].as_str().unwrap_or_default());
+            vec![key, Cell::new(name), Cell::new(item["revision"].to_string()), Cell::new(made)]
+        };
+        let header = vec!["KEY", "NAME", "REVISION", "MADE"];
+        output.table(&Table { header, rows: environments.iter().map(row).collect() })?;
+    }
+    Ok(Exit::Done)
+}
+
+fn show(target: &Target, output: &mut Output) -> Result<Exit, Failure> {
+    let control = Control::open(target)?;
+    let path = control.in_project(&["environments", control.environment_key()?])?;
+    let environment = control.get(&path)?.body;
+    if output.json {
+        output.document(&environment)?;
+        return Ok(Exit::Done);
+    }
+    let text = |name: &str| environment[name].as_str().unwrap_or_default().to_owned();
+    let made = environment["createdMs"].as_i64().map(value::time_ms).unwrap_or_default();
+    let mut facts = vec![("environment", Cell::new(control.place()?).look(Look::Bold))];
+    if !text("name").is_empty() {
+        facts.push(("name", Cell::new(text("name"))));
+    }
+    facts.push(("revision", Cell::new(environment["revision"].to_string())));
+    facts.push(("epoch", Cell::new(environment["epoch"].to_string())));
+    facts.push(("public key", Cell::new(text("publicKey"))));
+    facts.push(("made", Cell::new(made)));
+    output.facts(&facts)?;
+    Ok(Exit::Done)
+}
+
+fn create(arguments: &Create, output: &mut Output) -> Result<Exit, Failure> {
+    let control = Control::open(&arguments.target)?;
+    let mut body = json!({"key": arguments.key});
+    for (name, text) in [("name", &arguments.name), ("cloneOf", &arguments.clone_of)] {
+        if let Some(text) = text {
+            body[name] = json!(text);
+        }
+    }
+    let path = control.in_project(&["environments"])?;
+    let made = control.write("POST", &path, Some(&body), &arguments.write, None)?.body;
+    let like = match &arguments.clone_of {
+        Some(model) => format!("flags do there what they do in {model}"),
+        None => "every flag is disabled there".to_owned(),
+    };
+    let sentence = format!("{}/{} is made: {like}", control.project_key()?, arguments.key);
+    told(output, &made, &arguments.write, &sentence)
+}
+
+fn roll_back(arguments: &Rollback, output: &mut Output) -> Result<Exit, Failure> {
+    let control = Control::open(&arguments.target)?;
+    let path = control.in_project(&["environments", control.environment_key()?])?;
+    let before = control.get(&path)?.body["revision"].take();
+    let (change, to) = (&arguments.change, arguments.revision);
+    let body = json!({"revision": to});
+    let done = control.write("POST", &format!("{path}/rollback"), Some(&body), &change.write, change.if_revision)?.body;
+    let place = control.place()?;
+    let sentence = if done["revision"] == before {
+        format!("{place} is as it was at revision {to} already")
+    } else {
+        format!("{place} is as it was at revision {to}, now at revision {}", done["revision"])
+    };
+    told(output, &done, &change.write, &sentence)
+}

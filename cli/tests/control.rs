@@ -1,0 +1,426 @@
+//! flagsctl and the real control plane, on SQLite.
+
+mod common;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use common::{Run, command, directory, finish, until};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// flags-control's binary, built if it is not there.
+fn flags_control() -> Result<PathBuf, String> {
+    let beside = Path::new(env!("CARGO_BIN_EXE_flagsctl")).with_file_name("flags-control");
+    if beside.exists() {
+        return Ok(beside);
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--locked", "-p", "flags-control"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if let Some(target) = beside.ancestors().nth(2) {
+        build.arg("--target-dir").arg(target);
+    }
+    let built = build.output().map_err(|error| error.to_string())?;
+    if built.status.success() && beside.exists() {
+        Ok(beside)
+    } else {
+        Err(String::from_utf8_lossy(&built.stderr).into_owned())
+    }
+}
+
+/// A control plane with a project `shop` and an environment `production`.
+struct Plane {
+    files: TempDir,
+    child: Child,
+    url: String,
+    admin: String,
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Plane {
+    fn start() -> Option<Self> {
+        let binary = match flags_control() {
+            Ok(binary) => binary,
+            Err(why) => {
+                println!("skipped: flags-control cannot be built: {why}");
+                return None;
+            }
+        };
+        let files = directory(&[]);
+        let database = format!("sqlite:{}", files.path().join("db").display());
+        let init = Command::new(&binary).args(["init", "--database", &database]).output().expect("it runs");
+        let admin = BufReader::new(init.stdout.as_slice()).lines().next().expect("a token").expect("UTF-8");
+        // Somebody else may take the port before flags-control does; then it ends, and the next is tried.
+        let mut started = None;
+        until("a start", || {
+            let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
+            let mut child = Command::new(&binary)
+                .args(["serve", "--database", &database, "--listen", &free.to_string()])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("flags-control starts");
+            until("an end, or an answer", || {
+                child.try_wait().expect("a child").is_some() || std::net::TcpStream::connect(free).is_ok()
+            });
+            let is_up = child.try_wait().expect("a child").is_none();
+            if is_up {
+                started = Some((child, format!("http://{free}")));
+            }
+            is_up
+        });
+        let (child, url) = started?;
+        let plane = Self { files, child, url, admin };
+        plane.run(&["project", "create", "shop", "--name", "The shop"]).exits(0);
+        plane.run(&["env", "create", "production"]).exits(0);
+        Some(plane)
+    }
+
+    /// flagsctl with a token; nothing of the host's leads it elsewhere.
+    fn command(&self, token: Option<&str>, arguments: &[&str]) -> Command {
+        let mut command = command(self.files.path(), arguments);
+        for name in [
+            "FLAGSCTL_PROFILE",
+            "FLAGSCTL_CONFIG",
+            "FLAGSCTL_TOKEN",
+            "http_proxy",
+            "HTTP_PROXY",
+            "all_proxy",
+            "ALL_PROXY",
+        ] {
+            command.env_remove(name);
+        }
+        command.env("FLAGSCTL_URL", &self.url).env("XDG_CONFIG_HOME", self.files.path());
+        command.env("FLAGSCTL_PROJECT", "shop").env("FLAGSCTL_ENVIRONMENT", "production");
+        if let Some(token) = token {
+            command.env("FLAGSCTL_TOKEN", token);
+        }
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        self.run_as(Some(&self.admin), arguments)
+    }
+
+    fn run_as(&self, token: Option<&str>, arguments: &[&str]) -> Run {
+        finish(self.command(token, arguments).spawn().expect("flagsctl starts"))
+    }
+
+    /// What a flag does in production.
+    fn config(&self, key: &str) -> serde_json::Value {
+        self.run(&["flag", "show", key, "--json"]).exits(0).json()["environments"]["production"].take()
+    }
+}
+
+#[test]
+fn a_flag_from_its_making_to_its_archive() {
+    let Some(plane) = Plane::start() else { return };
+    plane.run(&["flag", "list"]).exits(0).prints("no flags\n");
+    let create = ["flag", "create", "new-cart", "--owner", "web", "--tag", "cart", "--expires", "2027-03-01"];
+    plane
+        .run(&[&create[..], &["--dry-run"]].concat())
+        .exits(0)
+        .prints("dry run, nothing was changed: new-cart is made in shop: boolean, disabled in every environment\n");
+    plane.run(&["flag", "list", "--keys"]).exits(0).prints("");
+    plane.run(&create).exits(0).prints("new-cart is made in shop: boolean, disabled in every environment\n");
+    plane.run(&create).exits(3).complains(
+        "flagsctl: the control plane refuses (409): there is, or was, a flag \"new-cart\": keys are not used again\n",
+    );
+    plane.run(&["flag", "create", "max-items", "--variant", "few=10", "--variant", "many=50"]).exits(0);
+    plane.run(&["flag", "create", "build", "--type", "string", "--variant", "a=17"]).exits(0);
+    plane.run(&["flag", "list"]).exits(0).prints(
+        "KEY        TYPE     KIND     OWNER  TAGS  EXPIRES     DESCRIPTION\n\
+         build      string   release  -      -     -           -\n\
+         max-items  number   release  -      -     -           -\n\
+         new-cart   boolean  release  web    cart  2027-03-01  -\n",
+    );
+    plane.run(&["flag", "list", "CART", "--keys"]).exits(0).prints("new-cart\n");
+
+    // What it does: each change is a revision.
+    assert!(
+        plane
+            .run(&["flag", "enable", "new-cart"])
+            .exits(0)
+            .stdout
+            .starts_with("new-cart is enabled in shop/production, at revision ")
+    );
+    plane.run(&["flag", "rollout", "new-cart", "25%", "--by", "company"]).exits(0);
+    assert_eq!(plane.config("new-cart")["rollout"], json!({"by": "company", "variants": {"on": 25, "off": 75}}));
+    plane.run(&["flag", "rollout", "new-cart", "on=1"]).exits(0);
+    assert_eq!(plane.config("new-cart")["rollout"], json!({"by": "company", "variants": {"on": 1}}));
+    let rule = json!({"if": [{"==": [{"var": "tier"}, "premium"]}, "on"]});
+    plane.run(&["flag", "set", "new-cart", "--targeting", &rule.to_string()]).exits(0);
+    let other = json!({"if": [{"in": [{"var": "tier"}, ["gold"]]}, "on"]});
+    std::fs::write(plane.files.path().join("rule.json"), other.to_string()).expect("a file");
+    plane
+        .run(&["flag", "set", "new-cart", "--targeting", "@rule.json", "--default", "on", "--metadata", "team=web"])
+        .exits(0);
+    let config = plane.config("new-cart");
+    assert_eq!(
+        (&config["targeting"], &config["defaultVariant"], &config["metadata"]),
+        (&other, &json!("on"), &json!({"team": "web"}))
+    );
+    plane.run(&["flag", "set", "new-cart", "--metadata", "team=null", "--no-targeting"]).exits(0);
+    let config = plane.config("new-cart");
+    assert_eq!((&config["targeting"], &config["metadata"]), (&json!(null), &json!(null)));
+    plane.run(&["flag", "rollout", "new-cart", "--off"]).exits(0);
+    assert_eq!(plane.config("new-cart")["rollout"], json!(null));
+
+    // What it is.
+    plane.run(&["flag", "set", "max-items", "--variant", "lots=99", "--description", "a cart's"]).exits(0);
+    let flag = plane.run(&["flag", "show", "max-items", "--json"]).exits(0).json()["flag"].take();
+    assert_eq!(flag["variants"], json!({"few": 10, "many": 50, "lots": 99}));
+    plane.run(&["flag", "set", "build", "--variant", "b=18"]).exits(0);
+    let shown = plane.run(&["flag", "show", "build"]).exits(0).stdout;
+    assert!(shown.contains("variants  a = \"17\", b = \"18\"\n"), "{shown}");
+
+    // What is wrong is told with its place, and changes nothing.
+    let wrong = plane.run(&["flag", "set", "new-cart", "--default", "onn"]).exits(3);
+    assert!(
+        wrong.stderr.contains("refuses (422)")
+            && wrong.stderr.contains("\n  /defaultVariant: the flag has no variant \"onn\"\n"),
+        "{}",
+        wrong.stderr
+    );
+    assert!(
+        plane
+            .run(&["flag", "set", "new-cart", "--owner", "a", "--default", "on"])
+            .exits(2)
+            .stderr
+            .contains("cannot be used with")
+    );
+    assert!(plane.run(&["flag", "set", "new-cart"]).exits(2).stderr.contains("nothing is named"));
+    let late = plane.run(&["flag", "disable", "new-cart", "--if-revision", "1"]).exits(3);
+    let revision = plane.config("new-cart")["revision"].to_string();
+    assert!(late.stderr.contains(&format!("its revision is {revision} now")), "{}", late.stderr);
+    plane
+        .run(&["flag", "disable", "new-cart", "--if-revision", &revision, "--comment", "too slow, 100 % & more"])
+        .exits(0);
+
+    // The log has it all; going back is a change, too.
+    let log = plane.run(&["log", "--flag", "new-cart", "-n", "1", "--json"]).exits(0).json();
+    assert_eq!((&log[0]["comment"], &log[0]["action"]), (&json!("too slow, 100 % & more"), &json!("flag.configure")));
+    assert!(log[1].is_null());
+    assert!(plane.run(&["log"]).exits(0).stdout.contains("first admin ("));
+    let back = plane.run(&["env", "rollback", &revision]).exits(0).stdout;
+    assert!(
+        back.starts_with(&format!("shop/production is as it was at revision {revision}, now at revision ")),
+        "{back}"
+    );
+    assert_eq!(plane.config("new-cart")["state"], "ENABLED");
+    plane
+        .run(&["env", "rollback", &revision])
+        .exits(0)
+        .prints(&format!("shop/production is as it was at revision {revision} already\n"));
+
+    plane.run(&["flag", "archive", "build"]).exits(0).prints("build is archived: no host has it any more\n");
+    plane.run(&["flag", "list", "--archived", "--keys"]).exits(0).prints("build\n");
+    plane.run(&["flag", "restore", "build"]).exits(0).prints("build is back, configured as it was\n");
+}
+
+#[test]
+fn environments_projects_and_tokens() {
+    let Some(plane) = Plane::start() else { return };
+    plane.run(&["flag", "create", "a"]).exits(0);
+    plane.run(&["flag", "enable", "a"]).exits(0);
+    plane
+        .run(&["env", "create", "staging", "--clone-of", "production"])
+        .exits(0)
+        .prints("shop/staging is made: flags do there what they do in production\n");
+    let cloned = plane.run(&["flag", "show", "a", "--env", "staging", "--json"]).exits(0).json();
+    assert_eq!(cloned["environments"]["staging"]["state"], "ENABLED");
+    let keys: Vec<_> = plane
+        .run(&["env", "list", "--json"])
+        .exits(0)
+        .json()
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|item| item["key"].clone())
+        .collect();
+    assert_eq!(keys, ["production", "staging"]);
+    assert!(plane.run(&["env", "show"]).exits(0).stdout.contains("public key   "));
+    assert!(plane.run(&["project", "list"]).exits(0).stdout.contains("shop  The shop  "));
+
+    let made = plane.run(&["token", "create", "reader", "--scope", "read", "--only", "shop/production"]).exits(0);
+    let reader = made.stdout.trim();
+    assert!(reader.starts_with("flags_") && made.stderr.contains("not shown again"));
+    plane.run_as(Some(reader), &["flag", "show", "a"]).exits(0);
+    let refused = plane.run_as(Some(reader), &["flag", "disable", "a"]).exits(3);
+    assert!(refused.stderr.contains("refuses (403)"), "{}", refused.stderr);
+    let id = &reader[6..22];
+    plane.run(&["token", "rotate", id, "--to", "kept"]).exits(0);
+    let kept = plane.files.path().join("kept");
+    assert_eq!(std::fs::metadata(&kept).expect("a file").permissions().mode() & 0o777, 0o600);
+    plane.run_as(None, &["flag", "list", "--keys", "--token-file", "kept"]).exits(0).prints("a\n");
+    assert!(plane.run(&["token", "rotate", id, "--to", "kept"]).exits(3).stderr.contains("cannot make kept"));
+    let listed = plane.run(&["token", "list"]).exits(0).stdout;
+    assert!(listed.contains("revoked") && !listed.contains(reader), "{listed}");
+    plane.run(&["token", "revoke", id]).exits(0).prints(&format!("the token {id} is revoked\n"));
+    let wrong = plane.run_as(Some(reader), &["flag", "list"]).exits(3);
+    assert!(wrong.stderr.contains("refuses (401)") && !wrong.stderr.contains(reader), "{}", wrong.stderr);
+}
+
+#[test]
+fn applying_files_makes_a_project_what_they_say() {
+    let Some(plane) = Plane::start() else { return };
+    plane.run(&["flag", "create", "old"]).exits(0);
+    let folder = plane.files.path().join("flags");
+    std::fs::create_dir(&folder).expect("a folder");
+    let write = |text: &str| std::fs::write(folder.join("production.yaml"), text).expect("a file");
+    let yaml = "\
+$evaluators:
+  staff: {ends_with: [{var: email}, '@example.com']}
+flags:
+  cart:
+    state: ENABLED
+    variants: {on: true, off: false}
+    defaultVariant: off
+    owner: web
+    targeting: {if: [{$ref: staff}, on]}
+    prerequisites: [{flag: items, variants: [many]}]
+  items:
+    state: ENABLED
+    variants: {few: 10, many: 50}
+    defaultVariant: many
+    rollout: {variants: {few: 1, many: 1}}
+";
+    let yaml = yaml.replace(" off,", " 'off',").replace("{on:", "{'on':").replace("off: false", "'off': false");
+    let yaml = yaml.replace("Variant: off", "Variant: 'off'").replace("}, on]", "}, 'on']");
+    write(&yaml);
+    let plan = plane.run(&["apply", "-f", "flags", "--plan"]).exits(2).stdout;
+    assert!(plan.contains("+ cart  created\n") && plan.contains("~ items (production)  "), "{plan}");
+    assert!(plan.ends_with("4 differences, nothing was applied; 1 flag in no file, left alone\n"), "{plan}");
+    assert!(plane.run(&["apply", "-f", "flags"]).exits(3).stderr.contains("nobody to ask"));
+    plane.run(&["flag", "list", "--keys"]).exits(0).prints("old\n");
+    let done = plane.run(&["apply", "-f", "flags", "--yes", "--comment", "from git"]).exits(0).stdout;
+    assert!(done.ends_with("4 differences applied; 1 flag in no file, left alone\n"), "{done}");
+    let cart = plane.config("cart");
+    assert_eq!(cart["targeting"], json!({"if": [{"ends_with": [{"var": "email"}, "@example.com"]}, "on"]}));
+    assert_eq!(cart["prerequisites"], json!([{"flag": "items", "variants": ["many"]}]));
+
+    // The second time there is nothing to do, and nothing is written.
+    let revision = || plane.run(&["env", "show", "--json"]).exits(0).json()["revision"].clone();
+    let before = revision();
+    for mode in ["--plan", "--yes"] {
+        let nothing = plane.run(&["apply", "-f", "flags", mode]).exits(0);
+        nothing.prints("nothing differs; 1 flag in no file, left alone\n");
+    }
+    assert_eq!(revision(), before);
+
+    // A variant goes with what used it; flags that no file has go where that is asked for.
+    write(&yaml.replace("few: 10, many: 50", "lots: 99, many: 50").replace("{few: 1, many: 1}", "{lots: 1, many: 1}"));
+    let json = plane.run(&["apply", "-f", "flags", "--yes", "--prune", "--json"]).exits(0).json();
+    assert_eq!((&json["applied"], &json["changes"][2]["action"]), (&json!(true), &json!("archive")));
+    let items = plane.run(&["flag", "show", "items", "--json"]).exits(0).json();
+    assert_eq!(items["flag"]["variants"], json!({"lots": 99, "many": 50}));
+    plane.run(&["flag", "list", "--archived", "--keys"]).exits(0).prints("old\n");
+    plane.run(&["apply", "-f", "flags", "--plan", "--prune"]).exits(0).prints("nothing differs\n");
+
+    // What is wrong is found before anything is written.
+    write(&yaml.replace("ENABLED", "ENABLE"));
+    assert!(plane.run(&["apply", "-f", "flags", "--yes"]).exits(3).stderr.contains("production.yaml:5:"));
+    std::fs::remove_file(folder.join("production.yaml")).expect("removed");
+    std::fs::write(folder.join("nowhere.yaml"), &yaml).expect("a file");
+    assert!(plane.run(&["apply", "-f", "flags", "--yes"]).exits(3).stderr.contains("refuses (404)"));
+}
+
+#[test]
+fn profiles_keep_tokens_to_themselves() {
+    let Some(plane) = Plane::start() else { return };
+    let folder = plane.files.path().join("flagsctl");
+    std::fs::create_dir(&folder).expect("a folder");
+    let path = folder.join("config.toml");
+    let write = |text: &str, mode: u32| {
+        let mut file = std::fs::File::create(&path).expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        file.set_permissions(std::fs::Permissions::from_mode(mode)).expect("a mode");
+    };
+    let run = |arguments: &[&str]| {
+        let mut command = plane.command(None, arguments);
+        for name in ["FLAGSCTL_URL", "FLAGSCTL_PROJECT", "FLAGSCTL_ENVIRONMENT"] {
+            command.env_remove(name);
+        }
+        finish(command.spawn().expect("flagsctl starts"))
+    };
+    assert!(run(&["flag", "list"]).exits(3).stderr.contains("no control plane is named"));
+    let (url, token) = (&plane.url, &plane.admin);
+    let text = format!("[profile.default]\nurl = \"{url}\"\ntoken = \"{token}\"\nproject = \"shop\"\n");
+    write(&text, 0o644);
+    let refused = run(&["flag", "list"]).exits(3);
+    assert!(refused.stderr.contains("its mode is 0644\n  hint: chmod 600 "), "{}", refused.stderr);
+    write(&text, 0o600);
+    run(&["flag", "list"]).exits(0).prints("no flags\n");
+    assert!(run(&["env", "show"]).exits(3).stderr.contains("no environment is named"));
+    assert!(run(&["flag", "list", "--profile", "other"]).exits(3).stderr.contains("has no profile \"other\""));
+    // The token goes to the profile's URL alone, and no message shows it.
+    let elsewhere = run(&["flag", "list", "--url", "http://127.0.0.1:1"]).exits(3);
+    assert!(elsewhere.stderr.contains("for the profile's URL alone"), "{}", elsewhere.stderr);
+    write(&text.replace("flags_", "flags_\u{1}"), 0o600);
+    let broken = run(&["flag", "list"]).exits(3);
+    assert!(broken.stderr.contains("config.toml:3: ") && !broken.stderr.contains(&token[6..]), "{}", broken.stderr);
+    // Beside the file, with a mode of its own.
+    write(&format!("[profile.p]\nurl = \"{url}/\"\ntoken_file = \"t\"\nproject = \"shop\"\n"), 0o644);
+    std::fs::write(folder.join("t"), format!("{token}\n")).expect("a file");
+    std::fs::set_permissions(folder.join("t"), std::fs::Permissions::from_mode(0o640)).expect("a mode");
+    assert!(run(&["flag", "list", "--profile", "p"]).exits(3).stderr.contains("its mode is 0640"));
+    std::fs::set_permissions(folder.join("t"), std::fs::Permissions::from_mode(0o400)).expect("a mode");
+    run(&["flag", "list", "--profile", "p"]).exits(0).prints("no flags\n");
+}
+
+#[test]
+fn a_busy_control_plane_is_asked_again_with_the_same_key() {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let url = format!("http://{}", socket.local_addr().expect("an address"));
+    let server = std::thread::spawn(move || {
+        let answers = [
+            "429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 2\r\n\r\n{}",
+            "503 Service Unavailable\r\nretry-after: 0\r\ncontent-length: 2\r\n\r\n{}",
+            "201 Created\r\ncontent-length: 2\r\n\r\n{}",
+        ];
+        let mut keys = Vec::new();
+        for answer in answers {
+            let (stream, _) = socket.accept().expect("a connection");
+            let mut reader = BufReader::new(stream);
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).expect("a line");
+                let line = line.trim().to_ascii_lowercase();
+                if let Some(key) = line.strip_prefix("idempotency-key: ") {
+                    keys.push(key.to_owned());
+                }
+                if let Some(text) = line.strip_prefix("content-length: ") {
+                    length = text.parse().expect("a length");
+                }
+                if line.is_empty() {
+                    break;
+                }
+            }
+            std::io::Read::read_exact(&mut reader, &mut vec![0; length]).expect("a body");
+            let answer = format!("HTTP/1.1 {}", answer.replacen("\r\n", "\r\nconnection: close\r\n", 1));
+            reader.get_mut().write_all(answer.as_bytes()).expect("answered");
+        }
+        keys
+    });
+    let files = directory(&[]);
+    let mut command = command(files.path(), &["project", "create", "shop", "--url", &url]);
+    command.env("FLAGSCTL_TOKEN", "t").env("XDG_CONFIG_HOME", files.path()).env("NO_PROXY", "*");
+    command.env_remove("FLAGSCTL_PROFILE").env_remove("FLAGSCTL_CONFIG");
+    finish(command.spawn().expect("flagsctl starts")).exits(0);
+    let keys = server.join().expect("the server");
+    assert_eq!(keys.len(), 3);
+    assert!(keys[0].len() == 32 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+}
