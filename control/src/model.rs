@@ -38,7 +38,7 @@ pub(crate) enum FlagKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct FlagBody {
-    /// Absent: as the first variant's value is.
+    /// Absent: boolean.
     #[serde(rename = "type", default = "boolean")]
     pub(crate) flag_type: FlagType,
     /// Absent: `on` and `off`.

@@ -115,7 +115,8 @@ pub(crate) fn archive(
         return Ok(flag.clone());
     }
     let sql = "SELECT dependent.key, environment.key FROM prerequisite JOIN flag AS dependent ON dependent.id = flag_id \
-               JOIN environment ON environment.id = environment_id WHERE needs_id = $1 ORDER BY 1, 2";
+               JOIN environment ON environment.id = environment_id \
+               WHERE needs_id = $1 AND dependent.archived_ms IS NULL ORDER BY 1, 2";
     if let Some(mut row) = transaction.rows(sql, &[flag.id.into()])?.into_iter().next() {
         let detail = format!("the flag {:?} needs it in the environment {:?}", row.text(0)?, row.text(1)?);
         return Err(Problem::conflict(detail));

@@ -55,6 +55,11 @@ pub(crate) struct Token {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) scope: Scope,
+    /// The keys of what it is for; absent: everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<String>,
     #[serde(skip)]
     pub(crate) project_id: Option<i64>,
     #[serde(skip)]
@@ -77,7 +82,9 @@ impl Secret {
     }
 }
 
-const COLUMNS: &str = "id, name, scope, project_id, environment_id, created_ms, expires_ms, revoked_ms, used_ms, hash";
+const COLUMNS: &str = "id, name, scope, project_id, environment_id, created_ms, expires_ms, revoked_ms, used_ms, hash, \
+                       (SELECT key FROM project WHERE project.id = token.project_id), \
+                       (SELECT key FROM environment WHERE environment.id = token.environment_id)";
 
 impl Token {
     /// Whether it can be used now.
@@ -115,33 +122,22 @@ pub(crate) fn create(
     let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     let secret = URL_SAFE_NO_PAD.encode(secret);
     let text = Secret(format!("flags_{id}_{secret}"));
-    let hash = Sha256::digest(secret.as_bytes()).to_vec();
-    let created_ms = now_ms();
-    let token = Token {
-        id,
-        name: name.to_owned(),
-        scope,
-        project_id,
-        environment_id,
-        created_ms,
-        expires_ms,
-        revoked_ms: None,
-        used_ms: None,
-        hash,
-    };
+    let hash = Sha256::digest(secret.as_bytes());
     let values = [
-        token.id.as_str().into(),
+        id.as_str().into(),
         name.into(),
         scope.as_str().into(),
         project_id.into(),
         environment_id.into(),
-        created_ms.into(),
+        now_ms().into(),
         expires_ms.into(),
-        Value::from(token.hash.as_slice()),
+        Value::from(hash.as_slice()),
     ];
     let sql = "INSERT INTO token (id, name, scope, project_id, environment_id, created_ms, expires_ms, hash) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     transaction.execute(sql, &values)?;
+    let token =
+        find(transaction, &id)?.ok_or_else(|| StoreError::Broken("a token that was made is gone".to_owned()))?;
     Ok((token, text))
 }
 
@@ -196,5 +192,7 @@ fn from(mut row: Row) -> Result<Token, StoreError> {
         revoked_ms: row.optional_integer(7)?,
         used_ms: row.optional_integer(8)?,
         hash: row.bytes(9)?,
+        project: row.optional_text(10)?,
+        environment: row.optional_text(11)?,
     })
 }

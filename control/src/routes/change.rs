@@ -52,6 +52,7 @@ pub(super) async fn roll_back(
             let project = project::find(transaction, &project)?;
             let environment = environment::lock(transaction, &project, &environment)?;
             write.access.may_at(Scope::Write, &environment)?;
+            write.check_revision(change::integer(environment.revision)?)?;
             let revision = flag::roll_back(transaction, &project, &environment, revision, &write.author)?;
             Answer::new(StatusCode::OK, &json!({"revision": revision}))
         })

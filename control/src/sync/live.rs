@@ -1,10 +1,13 @@
 //! One environment in memory: its snapshot, and the changes that led to it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use flags_sync::{Change, Event, EventId, SecretKey, Snapshot, Stamp, Trust};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tokio::sync::watch;
 
 /// How many changes are kept for those who resume, and how many bytes of them.
@@ -17,6 +20,8 @@ pub(crate) struct Live {
     pub(crate) project_id: i64,
     secret: SecretKey,
     state: Mutex<State>,
+    /// Held by who works out the text of the snapshot.
+    sealing: Mutex<()>,
     /// The newest state's id.
     newest: watch::Sender<EventId>,
 }
@@ -44,6 +49,25 @@ pub(crate) struct Sealed {
     pub(crate) text: Bytes,
     /// The same as an event.
     pub(crate) wire: Bytes,
+    gzip: OnceLock<Bytes>,
+}
+
+impl Sealed {
+    /// The text, compressed; the first to ask waits for that.
+    pub(crate) fn gzip(&self) -> Bytes {
+        let compressed = self.gzip.get_or_init(|| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            // Into memory: there is nothing to fail.
+            let _ = encoder.write_all(&self.text);
+            encoder.finish().unwrap_or_default().into()
+        });
+        compressed.clone()
+    }
+
+    /// Whether [`gzip`](Self::gzip) answers at once.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.gzip.get().is_some()
+    }
 }
 
 /// What brings a stream up to date.
@@ -60,7 +84,7 @@ impl Live {
     pub(crate) fn new(id: i64, project_id: i64, secret: SecretKey, snapshot: Snapshot) -> Self {
         let newest = watch::Sender::new(id_of(&snapshot.stamp));
         let state = State { snapshot, sealed: None, changes: VecDeque::new(), kept_bytes: 0 };
-        Self { id, project_id, secret, state: Mutex::new(state), newest }
+        Self { id, project_id, secret, state: Mutex::new(state), sealing: Mutex::new(()), newest }
     }
 
     pub(crate) fn newest(&self) -> EventId {
@@ -113,21 +137,29 @@ impl Live {
 
     /// The current snapshot; works out its text if it is the first to ask, which takes milliseconds for many flags.
     pub(crate) fn sealed(&self) -> Arc<Sealed> {
-        let mut state = self.lock();
-        if let Some(sealed) = &state.sealed {
-            return Arc::clone(sealed);
-        }
-        let text = state.snapshot.seal(&self.secret);
-        let id = id_of(&state.snapshot.stamp);
+        // One at a time, and the state is free meanwhile: changes and streams go on.
+        let _one = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = {
+            let state = self.lock();
+            if let Some(sealed) = &state.sealed {
+                return Arc::clone(sealed);
+            }
+            state.snapshot.clone()
+        };
+        let text = snapshot.seal(&self.secret);
+        let id = id_of(&snapshot.stamp);
         let wire = Bytes::from(Event::Snapshot(&text).to_wire(id));
-        let sealed = Arc::new(Sealed { id, text: Bytes::from(text), wire });
-        state.sealed = Some(Arc::clone(&sealed));
+        let sealed = Arc::new(Sealed { id, text: Bytes::from(text), wire, gzip: OnceLock::new() });
+        let mut state = self.lock();
+        if id_of(&state.snapshot.stamp) == id {
+            state.sealed = Some(Arc::clone(&sealed));
+        }
         sealed
     }
 
-    /// Whether [`sealed`](Self::sealed) answers at once.
-    pub(crate) fn is_sealed(&self) -> bool {
-        self.lock().sealed.is_some()
+    /// What [`sealed`](Self::sealed) gives, if somebody has asked for it.
+    pub(crate) fn if_sealed(&self) -> Option<Arc<Sealed>> {
+        self.lock().sealed.clone()
     }
 
     /// What a stream that is at `at` gets next.
@@ -214,7 +246,7 @@ mod tests {
     fn the_snapshot_is_of_the_newest_state() {
         let live = live();
         let first = live.sealed();
-        assert!(live.is_sealed() && Arc::ptr_eq(&first, &live.sealed()), "worked out once");
+        assert!(Arc::ptr_eq(&first, &live.sealed()) && live.if_sealed().is_some(), "worked out once");
         live.advance(&change(2));
         let second = live.sealed();
         assert_eq!((first.id, second.id), (id(1), id(2)));

@@ -37,25 +37,29 @@ pub(crate) async fn snapshot(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (live, _) = admit(&app, &project, &environment, &peer, &headers).await?;
-    let etag = etag(live.newest());
+    let as_gzip = takes_gzip(&headers);
+    let newest = etag(live.newest(), as_gzip);
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     // A cache that compresses makes the tag a weak one.
-    let is_known = known.flat_map(|list| list.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == etag);
-    let mut response = if is_known {
-        StatusCode::NOT_MODIFIED.into_response()
+    let is_known = known.flat_map(|list| list.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == newest);
+    let (mut response, etag) = if is_known {
+        (StatusCode::NOT_MODIFIED.into_response(), newest)
     } else {
         let sealed = sealed(&live).await;
-        let etag = self::etag(sealed.id);
-        let mut response = Response::new(Body::from(sealed.text.clone()));
+        let mut response = if as_gzip {
+            let mut response = Response::new(Body::from(compressed(&sealed).await));
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response
+        } else {
+            Response::new(Body::from(sealed.text.clone()))
+        };
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        insert(response.headers_mut(), header::ETAG, &etag);
-        response
+        (response, etag(sealed.id, as_gzip))
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
-    if is_known {
-        insert(headers, header::ETAG, &etag);
-    }
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    insert(headers, header::ETAG, &etag);
     Ok(response)
 }
 
@@ -178,16 +182,35 @@ async fn admit(
 }
 
 async fn sealed(live: &Arc<Live>) -> Arc<Sealed> {
-    if live.is_sealed() {
-        return live.sealed();
+    if let Some(sealed) = live.if_sealed() {
+        return sealed;
     }
     let own = Arc::clone(live);
     // Signing many flags takes a while; others are served meanwhile.
     tokio::task::spawn_blocking(move || own.sealed()).await.unwrap_or_else(|_| live.sealed())
 }
 
-fn etag(id: EventId) -> String {
-    format!("\"{id}\"")
+async fn compressed(sealed: &Arc<Sealed>) -> Bytes {
+    if sealed.is_compressed() {
+        return sealed.gzip();
+    }
+    let own = Arc::clone(sealed);
+    tokio::task::spawn_blocking(move || own.gzip()).await.unwrap_or_else(|_| sealed.gzip())
+}
+
+/// Two codings of one text are two things to a cache: each has its own tag.
+fn etag(id: EventId, as_gzip: bool) -> String {
+    if as_gzip { format!("\"{id}-gzip\"") } else { format!("\"{id}\"") }
+}
+
+/// Whether the client names gzip among what it takes, and not with a weight of 0.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|list| list.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let weight = weight.trim().trim_start_matches("q=").parse().unwrap_or(1.0);
+        name.trim().eq_ignore_ascii_case("gzip") && weight > 0.0
+    })
 }
 
 fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {

@@ -150,6 +150,16 @@ fn an_archived_key_stays_taken() {
         assert_eq!((keys(""), keys("?archived=true")), (vec!["b".to_owned()], vec!["a".to_owned()]));
         admin.post(&format!("{FLAGS}/a/restore"), json!({})).expect(200);
         assert_eq!(admin.get(&format!("{TEST}/flags/a")).expect(200)["state"], "ENABLED");
+        // What is archived itself does not hold back what it needed, and can't come back without it.
+        let needs = json!({"prerequisites": [{"flag": "a", "variants": ["on"]}]});
+        admin.patch(&format!("{TEST}/flags/b"), needs).expect(200);
+        for key in ["b", "a"] {
+            admin.post(&format!("{FLAGS}/{key}/archive"), json!({})).expect(200);
+        }
+        admin.post(&format!("{FLAGS}/b/restore"), json!({})).expect(409);
+        for key in ["a", "b"] {
+            admin.post(&format!("{FLAGS}/{key}/restore"), json!({})).expect(200);
+        }
     });
 }
 
@@ -169,6 +179,8 @@ fn a_rollback_is_a_change_that_brings_back_what_was() {
         set("a", json!({"defaultVariant": "off"}));
         admin.post(FLAGS, json!({"key": "later", "environments": {"test": {"state": "ENABLED"}}})).expect(201);
         admin.post(&format!("{TEST}/rollback"), json!({"revision": 999})).expect(422);
+        let late = admin.with("if-match", "\"2\"").post(&format!("{TEST}/rollback"), json!({"revision": good}));
+        late.expect(412);
         let answer = admin.post(&format!("{TEST}/rollback?comment=it+broke"), json!({"revision": good})).expect(200);
         assert_eq!(answer["revision"], good + 4);
         let config = |key: &str| admin.get(&format!("{TEST}/flags/{key}")).expect(200);

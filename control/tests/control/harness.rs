@@ -185,6 +185,12 @@ impl Client {
         self.send("GET", path, None)
     }
 
+    /// The body as it comes.
+    pub(crate) fn bytes(&self, path: &str) -> Vec<u8> {
+        let mut response = self.try_send("GET", path, None, Some(PATIENCE)).unwrap();
+        response.body_mut().read_to_vec().unwrap()
+    }
+
     pub(crate) fn post(&self, path: &str, body: Value) -> Reply {
         self.send("POST", path, Some(body.to_string()))
     }

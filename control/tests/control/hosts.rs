@@ -1,6 +1,7 @@
 //! What hosts get: snapshots and streams.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 
 use flags_sync::{Change, PublicKey, Snapshot, Trust};
 use serde_json::json;
@@ -112,6 +113,24 @@ fn a_snapshot_that_is_known_is_not_sent_again() {
             admin.with("if-none-match", &first.etag()).get("/sync/v1/shop/test/snapshot").status == 200
         });
     });
+}
+
+#[test]
+fn a_snapshot_comes_compressed_where_that_is_taken() {
+    let database = crate::harness::Database::sqlite();
+    let server = database.serve();
+    let admin = server.furnished();
+    with_flag(&admin);
+    let plain = admin.get("/sync/v1/shop/test/snapshot");
+    let packed = admin.with("accept-encoding", "br, gzip;q=0.5");
+    let bytes = packed.bytes("/sync/v1/shop/test/snapshot");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
+    assert_eq!(text, plain.text);
+    let again = packed.with("if-none-match", "\"1.2-gzip\"").get("/sync/v1/shop/test/snapshot");
+    assert_eq!((again.status, again.header("vary").as_str()), (304, "accept-encoding"));
+    let refused = admin.with("accept-encoding", "gzip;q=0").get("/sync/v1/shop/test/snapshot");
+    assert_eq!((refused.text, refused.headers.get("content-encoding")), (plain.text, None));
 }
 
 #[test]
