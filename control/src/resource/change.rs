@@ -136,28 +136,14 @@ fn store(
     transaction.execute(sql, &values)?;
     let ids = [environment_id.into(), flag.id.into()];
     transaction.execute("DELETE FROM prerequisite WHERE environment_id = $1 AND flag_id = $2", &ids)?;
-    let mut seen = BTreeSet::new();
-    for prerequisite in &config.prerequisites {
-        if !seen.insert(&prerequisite.flag) {
-            continue;
-        }
+    let needed: BTreeSet<&str> = config.prerequisites.iter().map(|prerequisite| prerequisite.flag.as_str()).collect();
+    for key in needed {
         // One that names no flag is found out by compiling.
-        let sql = "INSERT INTO prerequisite (environment_id, flag_id, needs_id) \
-                   SELECT $1, $2, id FROM flag WHERE project_id = $3 AND key = $4";
-        let values = [
-            environment_id.into(),
-            flag.id.into(),
-            flag_project(transaction, flag.id)?,
-            prerequisite.flag.as_str().into(),
-        ];
-        transaction.execute(sql, &values)?;
+        let sql = "INSERT INTO prerequisite (environment_id, flag_id, needs_id) SELECT $1, $2, id FROM flag \
+                   WHERE project_id = (SELECT project_id FROM flag WHERE id = $2) AND key = $3";
+        transaction.execute(sql, &[environment_id.into(), flag.id.into(), key.into()])?;
     }
     Ok(())
-}
-
-fn flag_project(transaction: &mut dyn Transaction, flag_id: i64) -> Result<Value, StoreError> {
-    let row = transaction.row("SELECT project_id FROM flag WHERE id = $1", &[flag_id.into()])?;
-    row.ok_or_else(|| StoreError::Broken("a flag is gone".to_owned()))?.integer(0).map(Value::from)
 }
 
 type Definitions = BTreeMap<String, Box<RawValue>>;
@@ -265,17 +251,17 @@ pub(crate) fn definitions(transaction: &mut dyn Transaction, environment_id: i64
     Ok(definitions)
 }
 
-/// The texts of at most `limit` changes after a revision, each with its epoch and revision, in order.
+/// The texts of at most `limit` changes after a revision, in order.
 pub(crate) fn texts(
     transaction: &mut dyn Transaction,
     environment_id: i64,
     after: u64,
     limit: usize,
-) -> Result<Vec<(u64, u64, String)>, StoreError> {
-    let sql = "SELECT epoch, revision, text FROM change WHERE environment_id = $1 AND revision > $2 ORDER BY revision LIMIT $3";
+) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT text FROM change WHERE environment_id = $1 AND revision > $2 ORDER BY revision LIMIT $3";
     let rows =
         transaction.rows(sql, &[environment_id.into(), integer(after)?.into(), integer(limit as u64)?.into()])?;
-    rows.into_iter().map(|mut row| Ok((row.count(0)?, row.count(1)?, row.text(2)?))).collect()
+    rows.into_iter().map(|mut row| row.text(0)).collect()
 }
 
 /// At most `limit` entries of the log before a revision, the newest first; of one flag, where one is named.

@@ -141,7 +141,10 @@ fn first_edits(
 }
 
 pub(crate) fn find(transaction: &mut dyn Transaction, project: &Project, key: &str) -> Result<Environment, Problem> {
-    by(transaction, "project_id = $1 AND environment.key = $2", project, key)
+    let sql = format!("{QUERY} WHERE project_id = $1 AND environment.key = $2");
+    let row = transaction.row(&sql, &[project.id.into(), key.into()])?;
+    let not_found = || Problem::not_found(format!("the project {:?} has no environment {key:?}", project.key));
+    row.map_or_else(|| Err(not_found()), |row| Ok(from(row)?))
 }
 
 /// The same, and nobody else changes it until this transaction ends.
@@ -169,17 +172,6 @@ pub(crate) fn list(transaction: &mut dyn Transaction, project: &Project) -> Resu
 
 pub(crate) fn with_id(transaction: &mut dyn Transaction, id: i64) -> Result<Option<Environment>, StoreError> {
     transaction.row(&format!("{QUERY} WHERE environment.id = $1"), &[id.into()])?.map(from).transpose()
-}
-
-fn by(
-    transaction: &mut dyn Transaction,
-    condition: &str,
-    project: &Project,
-    key: &str,
-) -> Result<Environment, Problem> {
-    let row = transaction.row(&format!("{QUERY} WHERE {condition}"), &[project.id.into(), key.into()])?;
-    let not_found = || Problem::not_found(format!("the project {:?} has no environment {key:?}", project.key));
-    row.map_or_else(|| Err(not_found()), |row| Ok(from(row)?))
 }
 
 fn from(mut row: Row) -> Result<Environment, StoreError> {

@@ -14,17 +14,10 @@ use crate::resource::token::Scope;
 
 pub(super) async fn list(State(app): State<Arc<App>>, access: Access, page: Page) -> Result<Answer, Problem> {
     let limit = page.limit()?;
-    let projects = app.store.read(move |transaction| {
-        let mut projects = project::list(transaction, &page.cursor, limit + 1)?;
-        let more = i64::try_from(projects.len()).is_ok_and(|count| count > limit);
-        let next = more.then(|| projects.get(projects.len() - 2).map(|project| project.key.clone())).flatten();
-        if more {
-            projects.pop();
-        }
-        projects.retain(|project| access.is_for(project.id));
-        Ok::<_, Problem>(Items { items: projects, next })
-    });
-    Answer::ok(&projects.await?)
+    let projects = app.store.read(move |transaction| project::list(transaction, &page.cursor, limit + 1));
+    let mut page = Items::new(projects.await?, limit, |project| project.key.clone());
+    page.items.retain(|project| access.is_for(project.id));
+    Answer::ok(&page)
 }
 
 pub(super) async fn create(State(app): State<Arc<App>>, write: Write) -> Result<Answer, Problem> {

@@ -85,12 +85,10 @@ impl Postgres {
             let isolation = if only_read { IsolationLevel::RepeatableRead } else { IsolationLevel::ReadCommitted };
             let begun = client.build_transaction().isolation_level(isolation).read_only(only_read).start();
             let result = begun.map_err(|cause| E::from(error(cause))).and_then(|transaction| {
-                let mut active = Active { transaction, failed: None };
+                let mut active = Active { transaction, is_lost: false };
                 let result = work(&mut active);
-                let Active { transaction, failed } = active;
-                if let Some(lost) = failed {
-                    is_lost |= lost;
-                }
+                let transaction = active.transaction;
+                is_lost = active.is_lost;
                 match result {
                     Ok(value) => transaction.commit().map(|()| value).map_err(|cause| {
                         let cause = error(cause);
@@ -115,14 +113,14 @@ impl Postgres {
 
 struct Active<'c> {
     transaction: ::postgres::Transaction<'c>,
-    /// Whether a statement failed, and with it the connection's usefulness.
-    failed: Option<bool>,
+    /// Whether a statement failed in a way that says the connection is of no more use.
+    is_lost: bool,
 }
 
 impl Active<'_> {
     fn note(&mut self, cause: ::postgres::Error) -> StoreError {
         let cause = error(cause);
-        self.failed = Some(matches!(cause, StoreError::Unavailable(_)));
+        self.is_lost |= matches!(cause, StoreError::Unavailable(_));
         cause
     }
 }

@@ -157,7 +157,7 @@ async fn advance(store: &Store, live: &Live) -> Result<bool, StoreError> {
         let (id, at) = (live.id, live.newest());
         let changes = store.read(move |transaction| change::texts(transaction, id, at.revision, AT_ONCE)).await?;
         let is_last = changes.len() < AT_ONCE;
-        for (_, _, text) in &changes {
+        for text in &changes {
             if !live.advance(text) {
                 return Ok(false);
             }
