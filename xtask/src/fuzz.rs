@@ -40,6 +40,9 @@ pub(crate) struct Arguments {
     /// For how long each target runs.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// What the random numbers begin with; another one each time if none is named.
+    #[arg(long)]
+    seed: Option<u32>,
     /// Which targets (definition, store, c_api); all if none is named.
     targets: Vec<String>,
 }
@@ -61,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     build()?;
     let mut running = Vec::new();
     for &(name, most_bytes) in TARGETS.iter().filter(|(name, _)| wanted(name)) {
-        running.push(start(name, most_bytes, &seeds, arguments.seconds)?);
+        running.push(start(name, most_bytes, &seeds, arguments)?);
     }
     // The seeds are all tried, however long that takes; a machine that does other things too may need minutes.
     let deadline = Instant::now() + Duration::from_secs(arguments.seconds + 900);
@@ -118,7 +121,7 @@ fn target_folder() -> PathBuf {
 }
 
 /// Starts a target on what it found interesting before, on the seeds, and on what once went wrong.
-fn start(name: &'static str, most_bytes: usize, seeds: &Path, seconds: u64) -> Result<Running> {
+fn start(name: &'static str, most_bytes: usize, seeds: &Path, arguments: &Arguments) -> Result<Running> {
     let folder = process::root().join("fuzz");
     let (corpus, regressions) = (folder.join("corpus").join(name), folder.join("regressions").join(name));
     let artifacts = process::scratch(&format!("fuzz/{name}"))?;
@@ -135,9 +138,11 @@ fn start(name: &'static str, most_bytes: usize, seeds: &Path, seconds: u64) -> R
         // It needs ptrace, which containers refuse; valgrind looks for leaks.
         ("detect_leaks", "0".to_owned()),
         ("max_len", most_bytes.to_string()),
-        ("max_total_time", seconds.to_string()),
+        ("max_total_time", arguments.seconds.to_string()),
         ("print_final_stats", "1".to_owned()),
         ("rss_limit_mb", "2048".to_owned()),
+        // 0 is none to libFuzzer.
+        ("seed", arguments.seed.unwrap_or(0).to_string()),
         // By the clock, and so far beyond what an input takes on a machine that is busy.
         ("timeout", "60".to_owned()),
     ]);
