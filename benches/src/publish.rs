@@ -109,8 +109,8 @@ fn load(lab: &Lab, number: usize) -> Result<Figures> {
     Ok(figures.times(1e-6))
 }
 
-/// From a changed flag, parsed, until two clients of other threads answer by it. What flagsd does when it has published, getting ready
-/// for the next time, is not timed.
+/// From a changed flag, parsed, until two clients of other threads answer by it. Not timed is what is done between two changes: flagsd
+/// gets ready for the next, and readers, which evaluate on, give back the generation before.
 fn change(lab: &Lab, number: usize) -> Result<Figures> {
     let store = lab.folder(&format!("change-{number}"))?;
     let changed = number / 2;
@@ -124,15 +124,20 @@ fn change(lab: &Lab, number: usize) -> Result<Figures> {
         let before = !definitions::answer(changed);
         readers.iter().for_each(|reader| reader.ask(before));
         ensure!(readers.iter().all(|reader| reader.told() == Some(before)), "the first version does not show");
-        writer.borrow_mut().publisher.prepare();
+        let between = || {
+            writer.borrow_mut().publisher.prepare();
+            readers.iter().for_each(Reader::release);
+            readers.each_ref().map(Reader::told)
+        };
+        between();
         let act = |turn: usize| {
             writer.borrow_mut().patch(&patches[turn % 2])?;
             readers.iter().for_each(|reader| reader.ask(definitions::answer(changed) == turn.is_multiple_of(2)));
             Ok(readers.each_ref().map(Reader::told))
         };
         measure::repeats(turns(lab, number), act, |turn, answers| {
-            writer.borrow_mut().publisher.prepare();
-            answers == [Some(definitions::answer(changed) == (turn % 2 == 0)); 2]
+            let expected = [Some(definitions::answer(changed) == turn.is_multiple_of(2)); 2];
+            answers == expected && between() == expected
         })
     })?;
     std::fs::remove_dir_all(store)?;
@@ -145,11 +150,21 @@ fn changed_flag(number: usize, turned: bool) -> Result<Document> {
     document(&if turned { definitions::with_one_turned(&text, number) } else { text }, None)
 }
 
-/// A client in a thread of its own, which reads when it is asked to until it reads what is wanted.
+/// A client in a thread of its own, which reads when it is asked to.
 struct Reader {
-    ask: Sender<bool>,
+    ask: Sender<Ask>,
     told: Receiver<bool>,
 }
+
+enum Ask {
+    /// Until it reads this.
+    Answer(bool),
+    /// For a while, in which the generation before is given back, part by part.
+    Release,
+}
+
+/// Parts of 128 KiB, one an evaluation: for 15 MB and a processor that others want too.
+const RELEASE: Duration = Duration::from_millis(20);
 
 impl Reader {
     fn start<'s>(scope: &'s thread::Scope<'s, '_>, store: &Path, number: usize) -> Result<Self> {
@@ -157,10 +172,17 @@ impl Reader {
         let ((ask, asked), (tell, told)) = (channel(), channel());
         scope.spawn(move || {
             let read = || client.bool(&key, &Context::anonymous(), false);
-            for wanted in asked {
-                // It may answer from the version before while it reads the new one.
-                let end = Instant::now() + Duration::from_secs(10);
-                while read() != wanted && Instant::now() < end {}
+            for asked in asked {
+                let start = Instant::now();
+                match asked {
+                    // It may answer from the version before while it reads the new one.
+                    Ask::Answer(wanted) => while read() != wanted && start.elapsed() < Duration::from_secs(10) {},
+                    Ask::Release => {
+                        while start.elapsed() < RELEASE {
+                            read();
+                        }
+                    }
+                }
                 if tell.send(read()).is_err() {
                     break;
                 }
@@ -171,7 +193,11 @@ impl Reader {
 
     fn ask(&self, wanted: bool) {
         // One that is gone has nothing to tell.
-        let _ = self.ask.send(wanted);
+        let _ = self.ask.send(Ask::Answer(wanted));
+    }
+
+    fn release(&self) {
+        let _ = self.ask.send(Ask::Release);
     }
 
     fn told(&self) -> Option<bool> {
