@@ -3,27 +3,18 @@
  * each answer. What it says is in tests/src/processes.rs.
  */
 
-#include <errno.h>
 #include <flags.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { CYCLE = 256, NUMBERS = 64, TEXTS = 8, MAX_THREADS = 16 };
+#include "progress.h"
 
-typedef struct place {
-    pthread_t thread;
-    atomic_uint_least64_t evaluations;
-    atomic_uint_least64_t generation;
-} place;
+enum { CYCLE = 256, NUMBERS = 64, TEXTS = 8 };
 
 static flags_client *client;
-static place places[MAX_THREADS];
 
 #define WRONG(...) (fprintf(stderr, "reader.c: " __VA_ARGS__), fputc('\n', stderr), _exit(1))
 
@@ -90,8 +81,7 @@ static void *read_on(void *argument)
             WRONG("%" PRId64 " between the generations %" PRIu64 " and %" PRIu64, number, generation, after);
         evaluations++;
         last = generation;
-        atomic_store(&place->evaluations, evaluations);
-        atomic_store(&place->generation, generation);
+        place_set(place, evaluations, generation);
     }
     return NULL;
 }
@@ -103,25 +93,8 @@ int main(int argc, char **argv)
         WRONG("usage: reader STORE THREADS");
     if (flags_open(argv[1], NULL, &client) != FLAGS_OK)
         WRONG("%s", flags_last_error());
-    for (int i = 0; i < threads; i++)
-        if (pthread_create(&places[i].thread, NULL, read_on, &places[i]) != 0)
-            WRONG("no thread");
-    for (;;) {
-        struct pollfd input = {.fd = 0, .events = POLLIN};
-        int ready = poll(&input, 1, 5);
-        if (ready > 0)
-            break; /* nothing is ever written there: it has ended */
-        if (ready < 0 && errno != EINTR)
-            WRONG("poll: %s", strerror(errno));
-        uint64_t slowest = UINT64_MAX, oldest = UINT64_MAX, total = 0;
-        for (int i = 0; i < threads; i++) {
-            uint64_t evaluations = atomic_load(&places[i].evaluations), generation = atomic_load(&places[i].generation);
-            slowest = evaluations < slowest ? evaluations : slowest;
-            oldest = generation < oldest ? generation : oldest;
-            total += evaluations;
-        }
-        printf("progress %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", slowest, oldest, total);
-        fflush(stdout);
-    }
+    const char *failed = progress_run(threads, read_on);
+    if (failed != NULL)
+        WRONG("%s", failed);
     _exit(0); /* the threads still read */
 }

@@ -7,21 +7,14 @@
 #include <errno.h>
 #include <flags.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = 16, MAX_SUBJECTS = 16, MAX_ATTRIBUTES = 16, MAX_ANSWER = 4096 };
+#include "progress.h"
 
-typedef struct place {
-    pthread_t thread;
-    atomic_uint_least64_t evaluations;
-    atomic_uint_least64_t round;
-} place;
+enum { MAX_SUBJECTS = 16, MAX_ATTRIBUTES = 16, MAX_ANSWER = 4096 };
 
 typedef struct subject {
     flags_context context;
@@ -45,7 +38,6 @@ typedef struct table {
 
 static flags_client *client;
 static const char *answers;
-static place places[MAX_THREADS];
 
 #define WRONG(...) (fprintf(stderr, "soak.c: " __VA_ARGS__), fputc('\n', stderr), _exit(1))
 
@@ -319,8 +311,7 @@ static void *read_on(void *argument)
                       generation, wrong->key, kinds[wrong->kind - FLAGS_TYPE_BOOL], wrong->answer, found.text);
             evaluations += table.count;
         }
-        atomic_store(&place->evaluations, evaluations);
-        atomic_store(&place->round, round);
+        place_set(place, evaluations, round);
     }
     return NULL;
 }
@@ -333,25 +324,8 @@ int main(int argc, char **argv)
     answers = argv[2];
     if (flags_open(argv[1], NULL, &client) != FLAGS_OK)
         WRONG("%s", flags_last_error());
-    for (int i = 0; i < threads; i++)
-        if (pthread_create(&places[i].thread, NULL, read_on, &places[i]) != 0)
-            WRONG("no thread");
-    for (;;) {
-        struct pollfd input = {.fd = 0, .events = POLLIN};
-        int ready = poll(&input, 1, 5);
-        if (ready > 0)
-            break; /* nothing is ever written there: it has ended */
-        if (ready < 0 && errno != EINTR)
-            WRONG("poll: %s", strerror(errno));
-        uint64_t slowest = UINT64_MAX, oldest = UINT64_MAX, total = 0;
-        for (int i = 0; i < threads; i++) {
-            uint64_t evaluations = atomic_load(&places[i].evaluations), round = atomic_load(&places[i].round);
-            slowest = evaluations < slowest ? evaluations : slowest;
-            oldest = round < oldest ? round : oldest;
-            total += evaluations;
-        }
-        printf("progress %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", slowest, oldest, total);
-        fflush(stdout);
-    }
+    const char *failed = progress_run(threads, read_on);
+    if (failed != NULL)
+        WRONG("%s", failed);
     _exit(0); /* the threads still read */
 }
