@@ -70,6 +70,8 @@ pub(crate) struct LimitSettings {
     pub(crate) streams: usize,
     /// Of a request's body.
     pub(crate) body_bytes: usize,
+    /// Of a file that is imported.
+    pub(crate) import_bytes: usize,
     /// From a request's first byte to its answer's; streams are not bounded.
     pub(crate) request_seconds: u64,
 }
@@ -83,6 +85,7 @@ impl Default for LimitSettings {
             address_burst: 20_000,
             streams: 12_000,
             body_bytes: 1 << 20,
+            import_bytes: 64 << 20,
             request_seconds: 10,
         }
     }

@@ -15,6 +15,7 @@ use libflags::compile::Compiler;
 use libflags::definition::{Document, Format, Limits, Selector};
 use serde_json::{Map, Value, json};
 
+use crate::evaluators;
 use crate::model::{Config, Flag, FlagState, Rollout, escaped};
 use crate::problem::{Fault, Problem};
 
@@ -49,13 +50,13 @@ fn define<'k>(configured: &'k Configured, known: &'k Known, path: &mut Vec<&'k s
     let Configured { flag, config } = configured;
     check_names(configured)?;
     let plain = assemble(configured, config.targeting.clone());
-    check(&flag.key, &plain, true)?;
+    check(&flag.key, &plain, &config.evaluators, true)?;
     let rule = rule(configured, known, path)?;
     if rule == config.targeting {
         return Ok(plain);
     }
     let definition = assemble(configured, rule);
-    check(&flag.key, &definition, false)?;
+    check(&flag.key, &definition, &Map::new(), false)?;
     Ok(definition)
 }
 
@@ -109,8 +110,19 @@ fn check_names(configured: &Configured) -> Result<(), Fail> {
 /// The rule of a flag, all of its needs compiled in.
 fn rule<'k>(configured: &'k Configured, known: &'k Known, path: &mut Vec<&'k str>) -> Result<Option<Value>, Fail> {
     let Configured { flag, config } = configured;
-    let own = match (&config.targeting, &config.rollout) {
-        (targeting, None) => targeting.clone(),
+    let targeting = match &config.targeting {
+        Some(targeting) if !config.evaluators.is_empty() => {
+            let written_out = evaluators::written_out(targeting, &config.evaluators);
+            let detail = "the evaluators name each other in a circle, or are too much when they are written out";
+            Some(
+                written_out
+                    .ok_or_else(|| vec![Fault { pointer: "/evaluators".to_owned(), detail: detail.to_owned() }])?,
+            )
+        }
+        targeting => targeting.clone(),
+    };
+    let own = match (targeting, &config.rollout) {
+        (targeting, None) => targeting,
         (None, Some(rollout)) => Some(shares(rollout)),
         (Some(targeting), Some(rollout)) => Some(json!({"or": [targeting, shares(rollout)]})),
     };
@@ -221,12 +233,18 @@ fn shares(rollout: &Rollout) -> Value {
 }
 
 /// Compiles a definition as flagd does. `as_written`: the rule is the user's, so that what is wrong with it has a place in the body.
-fn check(key: &str, definition: &Value, as_written: bool) -> Result<(), Fail> {
-    let text = json!({"flags": {key: definition}}).to_string();
+fn check(key: &str, definition: &Value, evaluators: &Map<String, Value>, as_written: bool) -> Result<(), Fail> {
+    let mut file = json!({"flags": {key: definition}});
+    if !evaluators.is_empty() {
+        file["$evaluators"] = json!(evaluators);
+    }
+    let text = file.to_string();
     let pointer_start = format!("/flags/{}", escaped(key));
     let fault = |pointer: &str, detail: String| {
-        let pointer = pointer.strip_prefix(&pointer_start).unwrap_or_default();
-        Fault { pointer: if as_written { pointer.to_owned() } else { String::new() }, detail }
+        let own = pointer.strip_prefix(&pointer_start).map(str::to_owned);
+        let shared = || pointer.strip_prefix("/$").filter(|pointer| pointer.starts_with("evaluators/"));
+        let pointer = own.or_else(|| Some(format!("/{}", shared()?))).unwrap_or_default();
+        Fault { pointer: if as_written { pointer } else { String::new() }, detail }
     };
     let limits = Limits::default();
     let document = Document::parse("definition", text, Format::Json, &limits)

@@ -11,11 +11,15 @@
 mod app;
 mod auth;
 mod clock;
+mod command;
 mod config;
 mod definition;
+mod evaluators;
+mod file;
 mod limit;
 mod model;
 mod observe;
+mod parse;
 mod problem;
 mod resource;
 mod routes;
@@ -61,6 +65,10 @@ enum Command {
         #[command(flatten)]
         flags: Flags,
     },
+    /// Make an environment's flags what a flagd file says, as one change; flags that the file does not have stay
+    Import(command::Import),
+    /// Print an environment's flags as a file that `import` makes the same of
+    Export(command::Export),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +80,8 @@ fn main() -> ExitCode {
             with_store(&flags, async move |store| migrate(&store, direction).await)
         }
         Command::Backup { to, flags } => with_store(&flags, async move |store| Ok(store.back_up(to).await?)),
+        Command::Import(import) => with_store(&import.flags.clone(), async move |store| import.run(&store).await),
+        Command::Export(export) => with_store(&export.flags.clone(), async move |store| export.run(&store).await),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -100,6 +100,9 @@ pub(crate) struct Config {
     /// A flagd rule: gives the name of a variant, or null to go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) targeting: Option<Value>,
+    /// Rules that `targeting` names, by `{"$ref": "NAME"}`, and that may name each other.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub(crate) evaluators: Map<String, Value>,
     /// For those of whom `targeting` says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rollout: Option<Rollout>,

@@ -95,6 +95,11 @@ impl Problem {
         self
     }
 
+    /// What is wrong with the body, each with its place.
+    pub(crate) fn faults(self) -> Vec<Fault> {
+        if self.errors.is_empty() { vec![Fault { pointer: String::new(), detail: self.detail }] } else { self.errors }
+    }
+
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status

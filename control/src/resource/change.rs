@@ -17,7 +17,7 @@ use super::environment::Environment;
 use super::flag;
 use crate::clock::now_ms;
 use crate::definition::{Configured, Known, definition};
-use crate::model::Config;
+use crate::model::{Config, escaped};
 use crate::problem::Problem;
 use crate::store::{News, StoreError, Transaction, Value};
 
@@ -181,10 +181,10 @@ fn compile(
     Ok((flags, removed))
 }
 
-/// A problem of a flag that only needs a changed one is told as the changed one's.
+/// A problem of a flag that only needs a changed one is told as the changed one's. Of several changed ones, it says of which.
 fn about(problem: Problem, key: &str, changed: &BTreeSet<String>) -> Problem {
     if changed.contains(key) {
-        return problem;
+        return if changed.len() > 1 { problem.within(&format!("/flags/{}", escaped(key))) } else { problem };
     }
     Problem::conflict(format!(
         "the flag {key:?}, which needs this one, could not be compiled any more: {}",

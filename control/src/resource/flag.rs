@@ -64,6 +64,27 @@ pub(crate) fn create(
     check_key(key, "/key")?;
     body.check()?;
     let environments = environment::lock_all(transaction, project)?;
+    let flag = insert(transaction, project, key, body)?;
+    for environment in &environments {
+        let config = configs.remove(&environment.key).unwrap_or_else(|| flag.body.first_config());
+        let edits = vec![Edit { before: None, after: Configured { flag: flag.clone(), config } }];
+        change::commit(transaction, environment, author, "flag.create", edits, false)
+            .map_err(|problem| problem.within(&format!("/environments/{}", environment.key)))?;
+    }
+    if let Some(unknown) = configs.keys().next() {
+        let detail = format!("the project {:?} has no environment {unknown:?}", project.key);
+        return Err(Problem::invalid(format!("/environments/{}", crate::model::escaped(unknown)), detail));
+    }
+    Ok(flag)
+}
+
+/// A new flag; what it does is told in the same transaction.
+pub(crate) fn insert(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    key: &str,
+    body: FlagBody,
+) -> Result<Flag, Problem> {
     let now = now_ms();
     let id = transaction.new_id()?;
     let flag = Flag { id, key: key.to_owned(), body, archived_ms: None, created_ms: now, changed_ms: now, version: 1 };
@@ -76,16 +97,6 @@ pub(crate) fn create(
         StoreError::Taken => Problem::conflict(format!("there is, or was, a flag {key:?}: keys are not used again")),
         error => error.into(),
     })?;
-    for environment in &environments {
-        let config = configs.remove(&environment.key).unwrap_or_else(|| flag.body.first_config());
-        let edits = vec![Edit { before: None, after: Configured { flag: flag.clone(), config } }];
-        change::commit(transaction, environment, author, "flag.create", edits, false)
-            .map_err(|problem| problem.within(&format!("/environments/{}", environment.key)))?;
-    }
-    if let Some(unknown) = configs.keys().next() {
-        let detail = format!("the project {:?} has no environment {unknown:?}", project.key);
-        return Err(Problem::invalid(format!("/environments/{}", crate::model::escaped(unknown)), detail));
-    }
     Ok(flag)
 }
 
@@ -154,9 +165,7 @@ fn change_everywhere(
     if current.version != old.version {
         return Err(Problem::outdated(current.version));
     }
-    let sql = "UPDATE flag SET key = $2, type = $3, variants = $4, description = $5, owner = $6, tags = $7, kind = $8, \
-               expires_ms = $9, archived_ms = $10, changed_ms = $11, version = $12 WHERE id = $1";
-    transaction.execute(sql, &columns(&new)?)?;
+    rewrite(transaction, &new)?;
     for environment in &environments {
         let Some((config, _)) = change::config(transaction, environment.id, old.id)? else { continue };
         let before = Some(Configured { flag: old.clone(), config: config.clone() });
@@ -166,6 +175,13 @@ fn change_everywhere(
         })?;
     }
     Ok(new)
+}
+
+/// Stores a flag that is there already; what hosts get of it is told in the same transaction.
+pub(crate) fn rewrite(transaction: &mut dyn Transaction, flag: &Flag) -> Result<(), StoreError> {
+    let sql = "UPDATE flag SET key = $2, type = $3, variants = $4, description = $5, owner = $6, tags = $7, kind = $8, \
+               expires_ms = $9, archived_ms = $10, changed_ms = $11, version = $12 WHERE id = $1";
+    transaction.execute(sql, &columns(flag)?).map(drop)
 }
 
 /// Gives a flag another configuration in an environment, which the caller has locked. Returns the revision.
@@ -267,6 +283,19 @@ pub(crate) fn configured(
     let Some(mut row) = transaction.row(&sql, &[environment_id.into(), key.into()])? else { return Ok(None) };
     let flag = from(&mut row)?;
     Ok(Some(Configured { flag, config: parsed(row.text(13)?)? }))
+}
+
+/// All flags of an environment that are not archived, each with its configuration, by key.
+pub(crate) fn all_configured(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+) -> Result<Vec<Configured>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS}, config FROM flag_config JOIN flag ON flag.id = flag_id \
+         WHERE environment_id = $1 AND archived_ms IS NULL ORDER BY flag.key"
+    );
+    let configured = |mut row: Row| Ok(Configured { flag: from(&mut row)?, config: parsed(row.text(13)?)? });
+    transaction.rows(&sql, &[environment_id.into()])?.into_iter().map(configured).collect()
 }
 
 fn columns(flag: &Flag) -> Result<Vec<Value>, StoreError> {

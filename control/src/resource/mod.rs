@@ -5,3 +5,4 @@ pub(crate) mod environment;
 pub(crate) mod flag;
 pub(crate) mod project;
 pub(crate) mod token;
+pub(crate) mod transfer;

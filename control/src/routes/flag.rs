@@ -8,10 +8,11 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::request::{Answer, Items, Page, Write, parse_value};
+use super::request::{Answer, Items, Page, Write};
 use crate::app::App;
 use crate::auth::Access;
 use crate::model::{Config, Flag, FlagBody, merge};
+use crate::parse::parse_value;
 use crate::problem::Problem;
 use crate::resource::change::Author;
 use crate::resource::environment::{self, Environment};

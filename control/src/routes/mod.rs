@@ -7,6 +7,7 @@ mod health;
 mod project;
 pub(crate) mod request;
 mod token;
+mod transfer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,9 @@ use axum::routing::{get, post};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::{observe, sync};
+
+/// How many times as long as others a request with all of an environment may take.
+const BULK_PATIENCE: u32 = 12;
 
 /// Everything that this program answers to.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -42,13 +46,18 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/tokens", get(token::list).post(token::create))
         .route("/tokens/{token}/revoke", post(token::revoke))
         .route("/tokens/{token}/rotate", post(token::rotate))
+        .route("/projects/{project}/environments/{environment}/export", get(transfer::export))
         .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), bounded));
+        .layer(middleware::from_fn_with_state((Arc::clone(&app), 1), bounded));
+    let bulk = Router::new()
+        .route("/projects/{project}/environments/{environment}/import", post(transfer::import))
+        .layer(DefaultBodyLimit::max(app.config.limits.import_bytes))
+        .layer(middleware::from_fn_with_state((Arc::clone(&app), BULK_PATIENCE), bounded));
     let sync = Router::new()
         .route("/{project}/{environment}/snapshot", get(sync::snapshot))
         .route("/{project}/{environment}/stream", get(sync::stream));
     Router::new()
-        .nest("/api/v1", api)
+        .nest("/api/v1", api.merge(bulk))
         .nest("/sync/v1", sync)
         .merge(health())
         .fallback(|| async { Problem::not_found("there is nothing at this path") })
@@ -65,9 +74,9 @@ pub(crate) fn health() -> Router<Arc<App>> {
     Router::new().route("/healthz", get(health::live)).route("/readyz", get(health::ready))
 }
 
-/// No request takes longer than it may, slow bodies included.
-async fn bounded(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let limit = Duration::from_secs(app.config.limits.request_seconds);
+/// No request takes longer than it may, slow bodies included; or so many times as long.
+async fn bounded(State((app, times)): State<(Arc<App>, u32)>, request: Request, next: Next) -> Response {
+    let limit = Duration::from_secs(app.config.limits.request_seconds) * times;
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {

@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::auth::Access;
 use crate::clock::now_ms;
 use crate::model::check_text;
+use crate::parse::parse;
 use crate::problem::Problem;
 use crate::resource::change::Author;
 use crate::store::{StoreError, Transaction, Value};
@@ -283,33 +284,6 @@ impl Write {
         ];
         transaction.execute(sql, &values).map(drop)
     }
-}
-
-/// JSON into what it has to be; the problem names the place.
-pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let bytes = if body.is_empty() { b"{}".as_slice() } else { body };
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let parsed = serde_path_to_error::deserialize(&mut deserializer);
-    let value = parsed.map_err(|error| Problem::invalid(pointer(error.path()), error.inner().to_string()))?;
-    deserializer.end().map_err(|error| Problem::invalid("", error.to_string()))?;
-    Ok(value)
-}
-
-/// The same of JSON that was read already.
-pub(crate) fn parse_value<T: DeserializeOwned>(value: Json_) -> Result<T, Problem> {
-    serde_path_to_error::deserialize(value)
-        .map_err(|error| Problem::invalid(pointer(error.path()), error.inner().to_string()))
-}
-
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let segment = |segment: &Segment| match segment {
-        Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", crate::model::escaped(key)),
-        Segment::Enum { variant } => format!("/{variant}"),
-        Segment::Unknown => String::new(),
-    };
-    path.iter().map(segment).collect()
 }
 
 /// Which part of a list is asked for.

@@ -10,3 +10,4 @@ mod hosts;
 mod migrations;
 mod operations;
 mod postgres;
+mod transfer;

@@ -1,0 +1,105 @@
+//! Rules that a targeting names by `{"$ref": "NAME"}`, as flagd's `$evaluators` have them.
+
+use serde_json::{Map, Value};
+
+/// How deep they may name each other.
+const DEEPEST: usize = 32;
+
+/// How many values a rule may have when all is written out: beyond what a host takes, so that nobody waits for what is refused anyway.
+const MOST_VALUES: usize = 100_000;
+
+/// A rule with what it names written out. What names nothing that is there stays as it is.
+///
+/// `None` where that comes to no end, or to too much.
+pub(crate) fn written_out(rule: &Value, evaluators: &Map<String, Value>) -> Option<Value> {
+    Writer { evaluators, values: 0 }.write(rule, 0)
+}
+
+/// Those of `evaluators` that a rule names, and that these name.
+pub(crate) fn named<'e>(
+    rule: &Value,
+    evaluators: &'e Map<String, Value>,
+    named: &mut std::collections::BTreeMap<&'e str, &'e Value>,
+) {
+    let mut waiting = vec![rule];
+    while let Some(value) = waiting.pop() {
+        if let Some((name, rule)) = reference(value).and_then(|name| evaluators.get_key_value(name)) {
+            if named.insert(name, rule).is_none() {
+                waiting.push(rule);
+            }
+            continue;
+        }
+        match value {
+            Value::Array(items) => waiting.extend(items),
+            Value::Object(members) => waiting.extend(members.values()),
+            _ => {}
+        }
+    }
+}
+
+struct Writer<'e> {
+    evaluators: &'e Map<String, Value>,
+    values: usize,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, rule: &Value, depth: usize) -> Option<Value> {
+        self.values += 1;
+        if depth > DEEPEST || self.values > MOST_VALUES {
+            return None;
+        }
+        if let Some(named) = reference(rule).and_then(|name| self.evaluators.get(name)) {
+            return self.write(named, depth + 1);
+        }
+        match rule {
+            Value::Array(items) => items.iter().map(|item| self.write(item, depth)).collect(),
+            Value::Object(members) => {
+                let members = members.iter().map(|(name, value)| Some((name.clone(), self.write(value, depth)?)));
+                members.collect::<Option<Map<_, _>>>().map(Value::Object)
+            }
+            other => Some(other.clone()),
+        }
+    }
+}
+
+fn reference(value: &Value) -> Option<&str> {
+    let object = value.as_object().filter(|object| object.len() == 1)?;
+    object.get("$ref")?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn references_are_written_out() {
+        let evaluators = map(json!({"a": {"==": [{"$ref": "b"}, 1]}, "b": {"var": "x"}, "unused": true}));
+        let rule = json!({"if": [{"$ref": "a"}, "on", {"$ref": "nobody"}]});
+        let expected = json!({"if": [{"==": [{"var": "x"}, 1]}, "on", {"$ref": "nobody"}]});
+        assert_eq!(written_out(&rule, &evaluators), Some(expected));
+        let mut found = std::collections::BTreeMap::new();
+        named(&rule, &evaluators, &mut found);
+        assert_eq!(found.into_keys().collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_comes_to_no_end_is_given_up() {
+        let circle = map(json!({"a": {"!": [{"$ref": "b"}]}, "b": {"$ref": "a"}}));
+        assert_eq!(written_out(&json!({"$ref": "a"}), &circle), None);
+        let doubling: Map<String, Value> = (0..30)
+            .map(|at| {
+                (format!("r{at}"), json!({"and": [{"$ref": format!("r{}", at + 1)}, {"$ref": format!("r{}", at + 1)}]}))
+            })
+            .chain([("r30".to_owned(), json!(true))])
+            .collect();
+        assert_eq!(written_out(&json!({"$ref": "r0"}), &doubling), None, "2^30 values");
+        let mut found = std::collections::BTreeMap::new();
+        named(&json!({"$ref": "r0"}), &doubling, &mut found);
+        assert_eq!(found.len(), 31);
+    }
+}

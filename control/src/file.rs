@@ -1,0 +1,189 @@
+//! flagd files: what an environment's flags are written as, and made from.
+//!
+//! ```text
+//! {"$evaluators": {"staff": RULE},
+//!  "flags": {"new-cart": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
+//!                         "targeting": {"if": [{"$ref": "staff"}, "on"]},
+//!                         "rollout": {…}, "owner": "web"}}}
+//! ```
+//!
+//! Beside flagd's members a flag has those of the API that flagd has no word for. What they come to is told by the other form, which is what hosts get.
+
+use std::collections::BTreeMap;
+
+use libflags::compile::Compiler;
+use libflags::definition::{Document, Limits, Selector};
+use serde_json::{Map, Value, json};
+
+use crate::definition::Configured;
+use crate::evaluators;
+use crate::model::{Config, FlagBody, FlagKind, escaped};
+use crate::parse::parse_value;
+use crate::problem::{Fault, Problem};
+
+/// The members of a flag that mean the same in all environments.
+const ABOUT: [&str; 7] = ["type", "variants", "description", "owner", "tags", "kind", "expiresMs"];
+
+/// A flag as a file has it.
+#[derive(Debug)]
+pub(crate) struct FileFlag {
+    /// Of [`ABOUT`], what is said.
+    about: Map<String, Value>,
+    /// What it does in the environment, whole.
+    pub(crate) config: Config,
+}
+
+/// The flags of a file by key: the file's metadata put below each one's, each with the evaluators that it names.
+///
+/// # Errors
+/// All that a host would refuse, and what the control plane has no place for, each with its place in the file.
+pub(crate) fn flags(document: &Document) -> Result<BTreeMap<String, FileFlag>, Problem> {
+    check(document)?;
+    let broken = |error: serde_json::Error| Problem::invalid("", error.to_string());
+    let whole: Value = serde_json::from_str(document.json()).map_err(broken)?;
+    let members = |name: &str| whole[name].as_object().cloned().unwrap_or_default();
+    let (evaluators, mut metadata) = (members("$evaluators"), members("metadata"));
+    metadata.retain(|_, value| !value.is_null());
+    let (mut flags, mut faults) = (BTreeMap::new(), Vec::new());
+    for raw in document.flags() {
+        let json: Map<String, Value> = serde_json::from_str(raw.json()).map_err(broken)?;
+        match flag(raw.key(), json, &evaluators, &metadata) {
+            Ok(flag) => drop(flags.insert(raw.key().to_owned(), flag)),
+            Err(problem) => faults.extend(problem.within(&place(raw.key())).faults()),
+        }
+    }
+    if faults.is_empty() { Ok(flags) } else { Err(Problem::all_invalid(faults)) }
+}
+
+/// Where a flag stands in a file.
+pub(crate) fn place(key: &str) -> String {
+    format!("/flags/{}", escaped(key))
+}
+
+/// Compiles it as a host does.
+fn check(document: &Document) -> Result<(), Problem> {
+    if !document.lists().is_empty() {
+        return Err(Problem::invalid("/metadata", "the file names id lists, which are not part of it"));
+    }
+    let compiled = Compiler::new(Limits::default()).compile(std::slice::from_ref(document), &Selector::All);
+    let compiled = compiled.map_err(|error| Problem::invalid("", error.to_string()))?;
+    let problems = compiled.problems.iter().chain(document.problems()).filter(|problem| problem.is_error());
+    let mut faults: Vec<Fault> = Vec::new();
+    for problem in problems {
+        let fault = Fault { pointer: problem.pointer.clone(), detail: problem.message.clone() };
+        if !faults.contains(&fault) {
+            faults.push(fault);
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Problem::all_invalid(faults)) }
+}
+
+fn flag(
+    key: &str,
+    members: Map<String, Value>,
+    shared: &Map<String, Value>,
+    metadata: &Map<String, Value>,
+) -> Result<FileFlag, Problem> {
+    let (mut about, mut config) = (Map::new(), Map::new());
+    for (name, value) in members {
+        if ABOUT.contains(&name.as_str()) {
+            about.insert(name, value);
+        } else if name != "key" || value != key {
+            config.insert(name, value);
+        }
+    }
+    let mut config: Config = parse_value(Value::Object(config))?;
+    // To flagd, a default variant without a name is none.
+    config.default_variant = config.default_variant.filter(|name| !name.is_empty());
+    let mut merged = metadata.clone();
+    merged.extend(std::mem::take(&mut config.metadata).into_iter().filter(|(_, value)| !value.is_null()));
+    config.metadata = merged;
+    if let Some(targeting) = &config.targeting {
+        let mut named = BTreeMap::new();
+        evaluators::named(targeting, shared, &mut named);
+        config.evaluators.extend(named.into_iter().map(|(name, rule)| (name.to_owned(), rule.clone())));
+    }
+    Ok(FileFlag { about, config })
+}
+
+impl FileFlag {
+    /// What the flag is in all environments: as it was, but for what the file says.
+    ///
+    /// # Errors
+    /// Where that is no flag.
+    pub(crate) fn body(&self, old: Option<&FlagBody>) -> Result<FlagBody, Problem> {
+        let mut body = match old {
+            Some(old) => json!(old),
+            None => json!({"type": self.type_of_first_variant()}),
+        };
+        for (name, value) in &self.about {
+            body[name] = value.clone();
+        }
+        let body: FlagBody = parse_value(body)?;
+        body.check()?;
+        match old {
+            Some(old) if old.flag_type != body.flag_type => {
+                Err(Problem::invalid("/variants", "the flag has another type, which it keeps: programs rely on it"))
+            }
+            _ => Ok(body),
+        }
+    }
+
+    fn type_of_first_variant(&self) -> &'static str {
+        match self.about.get("variants").and_then(|variants| variants.as_object()?.values().next()) {
+            Some(Value::String(_)) => "string",
+            Some(Value::Number(_)) => "number",
+            Some(Value::Object(_) | Value::Array(_)) => "object",
+            _ => "boolean",
+        }
+    }
+}
+
+/// Flags as a file that [`flags`] makes the same of.
+pub(crate) fn written(flags: &[Configured]) -> Value {
+    let (mut shared, mut members) = (Map::new(), Map::new());
+    for configured in flags {
+        members.insert(configured.flag.key.clone(), written_flag(configured, &mut shared));
+    }
+    let mut file = Map::new();
+    if !shared.is_empty() {
+        file.insert("$evaluators".to_owned(), Value::Object(shared));
+    }
+    file.insert("flags".to_owned(), Value::Object(members));
+    Value::Object(file)
+}
+
+fn written_flag(configured: &Configured, shared: &mut Map<String, Value>) -> Value {
+    let Configured { flag, config } = configured;
+    let mut config = config.clone();
+    // A file has one rule of a name; where two flags mean something else by it, one of them has it written out.
+    let own = std::mem::take(&mut config.evaluators);
+    if own.iter().all(|(name, rule)| shared.get(name).is_none_or(|other| other == rule)) {
+        shared.extend(own);
+    } else if let Some(targeting) = &config.targeting {
+        config.targeting = evaluators::written_out(targeting, &own);
+    }
+    let mut members = json!(config);
+    let body = &flag.body;
+    members["variants"] = json!(body.variants);
+    if config.default_variant.is_none()
+        && let Some(members) = members.as_object_mut()
+    {
+        members.remove("defaultVariant");
+    }
+    for (name, text) in [("description", &body.description), ("owner", &body.owner)] {
+        if !text.is_empty() {
+            members[name] = json!(text);
+        }
+    }
+    if !body.tags.is_empty() {
+        members["tags"] = json!(body.tags);
+    }
+    if body.kind != FlagKind::default() {
+        members["kind"] = json!(body.kind);
+    }
+    if let Some(at_ms) = body.expires_ms {
+        members["expiresMs"] = json!(at_ms);
+    }
+    members
+}

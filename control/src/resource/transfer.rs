@@ -1,0 +1,133 @@
+//! Import and export: an environment's flags as one file.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::change::{self, Author, Edit};
+use super::environment::Environment;
+use super::flag;
+use super::project::Project;
+use crate::clock::now_ms;
+use crate::definition::Configured;
+use crate::file::{self, FileFlag, place};
+use crate::model::{Flag, check_key};
+use crate::problem::Problem;
+use crate::store::{StoreError, Transaction};
+
+/// What an import did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Imported {
+    /// The environment's, after it.
+    pub(crate) revision: u64,
+    /// Keys of flags that are new in the project.
+    pub(crate) created: Vec<String>,
+    /// Of flags that were there, archived ones included, and are something else now.
+    pub(crate) changed: Vec<String>,
+    /// How many were as the file says.
+    pub(crate) unchanged: usize,
+}
+
+/// Makes flags what a file says they are and do in an environment: one change. Flags that the file does not have are left alone.
+///
+/// A flag is of the whole project: the other environments get those that are new, disabled, and what is new of the others, in one change each.
+/// `environments` are all of the project, locked, `target` among them.
+pub(crate) fn import(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    environments: &[Environment],
+    target: &Environment,
+    flags: &BTreeMap<String, FileFlag>,
+    author: &Author,
+) -> Result<Imported, Problem> {
+    let known: BTreeMap<String, Flag> =
+        flag::all(transaction, project.id)?.into_iter().map(|flag| (flag.key.clone(), flag)).collect();
+    let mut imported = Imported::default();
+    // By the environment's id.
+    let mut edits: BTreeMap<i64, Vec<Edit>> = BTreeMap::new();
+    for (key, wanted) in flags {
+        let Some(old) = known.get(key) else {
+            let flag = new_flag(transaction, project, key, wanted).map_err(|problem| problem.within(&place(key)))?;
+            for environment in environments {
+                let config = if environment.id == target.id { wanted.config.clone() } else { flag.body.first_config() };
+                let after = Configured { flag: flag.clone(), config };
+                edits.entry(environment.id).or_default().push(Edit { before: None, after });
+            }
+            imported.created.push(key.clone());
+            continue;
+        };
+        let body = wanted.body(Some(&old.body)).map_err(|problem| problem.within(&place(key)))?;
+        let mut new = old.clone();
+        if body != old.body || old.archived_ms.is_some() {
+            new = Flag { body, archived_ms: None, changed_ms: now_ms(), version: old.version + 1, ..new };
+            flag::rewrite(transaction, &new)?;
+        }
+        let mut is_changed = new.version != old.version;
+        for environment in environments {
+            let is_target = environment.id == target.id;
+            if !is_target && new.version == old.version {
+                continue;
+            }
+            let Some((before, _)) = change::config(transaction, environment.id, old.id)? else { continue };
+            let after = if is_target { wanted.config.clone() } else { before.clone() };
+            if after == before && new.version == old.version {
+                continue;
+            }
+            is_changed = true;
+            edits.entry(environment.id).or_default().push(Edit {
+                before: Some(Configured { flag: old.clone(), config: before }),
+                after: Configured { flag: new.clone(), config: after },
+            });
+        }
+        if is_changed {
+            imported.changed.push(key.clone());
+        } else {
+            imported.unchanged += 1;
+        }
+    }
+    imported.revision = target.revision;
+    for environment in environments {
+        let Some(edits) = edits.remove(&environment.id) else { continue };
+        if environment.id == target.id {
+            let only = (edits.len() == 1).then(|| edits.first().map(|edit| place(&edit.after.flag.key))).flatten();
+            imported.revision = change::commit(transaction, environment, author, "environment.import", edits, false)
+                .map_err(|problem| problem.within(&only.unwrap_or_default()))?;
+        } else {
+            change::commit(transaction, environment, author, "flag.import", edits, false).map_err(|problem| {
+                Problem::conflict(format!("in the environment {:?}: {}", environment.key, problem.detail()))
+            })?;
+        }
+    }
+    Ok(imported)
+}
+
+fn new_flag(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    key: &str,
+    wanted: &FileFlag,
+) -> Result<Flag, Problem> {
+    check_key(key, "")?;
+    let body = wanted.body(None)?;
+    flag::insert(transaction, project, key, body)
+}
+
+/// All flags of an environment that hosts have, as the file that [`import`] makes them of again.
+pub(crate) fn export(transaction: &mut dyn Transaction, environment: &Environment) -> Result<Json, StoreError> {
+    Ok(file::written(&flag::all_configured(transaction, environment.id)?))
+}
+
+/// The same as hosts get it: any flagd gives the same answers with it.
+pub(crate) fn export_compiled(
+    transaction: &mut dyn Transaction,
+    environment: &Environment,
+) -> Result<Json, StoreError> {
+    let definitions = change::definitions(transaction, environment.id)?;
+    let mut flags = serde_json::Map::new();
+    for (key, definition) in definitions {
+        let json = serde_json::from_str(definition.get()).map_err(|error| StoreError::Broken(error.to_string()))?;
+        flags.insert(key, json);
+    }
+    Ok(serde_json::json!({"flags": flags}))
+}

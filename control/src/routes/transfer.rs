@@ -1,0 +1,72 @@
+//! `…/environments/ENVIRONMENT/export` and `…/import`
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use libflags::definition::{Document, Format, Limits};
+use serde::Deserialize;
+
+use super::request::{Answer, Write};
+use crate::app::App;
+use crate::auth::Access;
+use crate::file;
+use crate::problem::Problem;
+use crate::resource::token::Scope;
+use crate::resource::{change, environment, project, transfer};
+
+/// Which file is wanted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Form {
+    /// What hosts get, instead of what people have said.
+    compiled: bool,
+}
+
+pub(super) async fn export(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Path((project, environment)): Path<(String, String)>,
+    form: Result<Query<Form>, QueryRejection>,
+) -> Result<Answer, Problem> {
+    let Query(form) = form.map_err(|error| Problem::invalid("", error.body_text()))?;
+    let written = app.store.read(move |transaction| {
+        let project = project::find(transaction, &project)?;
+        let environment = environment::find(transaction, &project, &environment)?;
+        access.may_at(Scope::Read, &environment)?;
+        let write = if form.compiled { transfer::export_compiled } else { transfer::export };
+        Ok::<_, Problem>((write(transaction, &environment)?, change::integer(environment.revision)?))
+    });
+    let (file, revision) = written.await?;
+    Ok(Answer::ok(&file)?.with_revision(revision))
+}
+
+pub(super) async fn import(
+    State(app): State<Arc<App>>,
+    Path((project, environment)): Path<(String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    let text = String::from_utf8(write.body.to_vec()).map_err(|error| Problem::invalid("", error.to_string()))?;
+    let (access, project_key, key) = (write.access.clone(), project.clone(), environment.clone());
+    // A long file is read before anybody has to wait for this.
+    let read = app.store.read(move |transaction| {
+        let project = project::find(transaction, &project_key)?;
+        access.may_at(Scope::Write, &environment::find(transaction, &project, &key)?)?;
+        // Flags may come, and become others in all environments.
+        access.may_in(Scope::Write, &project)?;
+        let document = Document::parse("the body", text, Format::Json, &Limits::default());
+        file::flags(&document.map_err(|error| Problem::invalid("", error.to_string()))?)
+    });
+    let flags = read.await?;
+    write
+        .run(&app, move |transaction, write| {
+            let project = project::find(transaction, &project)?;
+            let environments = environment::lock_all(transaction, &project)?;
+            let target = environment::find(transaction, &project, &environment)?;
+            write.check_revision(change::integer(target.revision)?)?;
+            let imported = transfer::import(transaction, &project, &environments, &target, &flags, &write.author)?;
+            Answer::new(StatusCode::OK, &imported)
+        })
+        .await
+}
