@@ -410,7 +410,8 @@ impl<'a> Parts<'a> {
                 "flags" => parts.flags(scanner)?,
                 "$evaluators" => parts.evaluators(scanner)?,
                 "metadata" => parts.metadata(scanner)?,
-                "$schema" => drop(scanner.skip()?),
+                // The last two are what a control plane's snapshot has besides.
+                "$schema" | "$sync" | "$signature" => drop(scanner.skip()?),
                 _ => {
                     scanner.skip()?;
                     let message = format!("unknown member {name:?}; expected `flags`, `$evaluators` or `metadata`");

@@ -614,6 +614,18 @@ fn what_is_no_definition_is_refused_whole() {
 }
 
 #[test]
+fn a_snapshot_of_a_control_plane_is_a_definition() {
+    let document = parse(
+        r#"{"$sync":{"environment":"shop/production","epoch":1,"revision":42,"time_ms":1763000000000},
+            "flags":{"a":{"state":"ENABLED","variants":{"on":true},"defaultVariant":"on"}},"$signature":"c2ln"}"#,
+    );
+    assert_eq!(document.problems(), []);
+    assert_eq!(document.flags().map(|raw| raw.key().to_owned()).collect::<Vec<_>>(), ["a"]);
+    // Still to be JSON.
+    assert!(refused(r#"{"$sync": {"a": }, "flags": {}}"#, Format::Json).contains("f:1:18"));
+}
+
+#[test]
 fn problems_outside_of_flags_belong_to_the_document() {
     let long = "k".repeat(257);
     let document = parse(&format!(
