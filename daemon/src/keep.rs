@@ -8,6 +8,7 @@
 //!               list-<content>   id lists that kept segments refer to
 //!               uses-<N>         which ones generation N refers to, where it does
 //!               source-<hash>    last good text of one file of a source, as JSON
+//!               changes-<hash>   of a control plane: what has changed since that text, one line of JSON a change
 //!               unsettled        there while texts newer than these may be published; which revisions, of control planes
 //! ```
 //!
@@ -20,7 +21,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use flags_sync::{EventId, Stamp};
+use flags_sync::{Change, EventId, Stamp};
 use libflags::snapshot::list_file;
 use libflags::store::{Generation, PublishMeta, SegmentFile};
 use nix::fcntl::{Flock, FlockArg};
@@ -106,6 +107,8 @@ pub(crate) struct Text {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
     pub(crate) stamp: Option<Stamp>,
+    /// What came after it, in order; at the beginning there may be some that are in the text.
+    pub(crate) changes: Vec<Change>,
 }
 
 impl Keep {
@@ -240,7 +243,33 @@ impl Keep {
         let source_name = source.to_string();
         let saved =
             SavedText { source: source_name, path: path.to_owned(), text: text.to_owned(), stamp: stamp.cloned() };
-        self.write(&text_name(source, path), &serde_json::to_vec(&saved)?)
+        self.write(&text_name(source, path), &serde_json::to_vec(&saved)?)?;
+        // Killed before this, the changes are found to be in the text.
+        match fs::remove_file(self.dir.join(changes_name(source, path))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers a change of such a text, and returns how many bytes of changes there are.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written; what was remembered before is then as it was, and the text is to be remembered whole.
+    pub(crate) fn append_change(&self, source: &SourceSpec, path: &Path, change: &Change) -> io::Result<u64> {
+        let mut line = serde_json::to_vec(change)?;
+        line.push(b'\n');
+        let name = self.dir.join(changes_name(source, path));
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(name)?;
+        file.write_all(&line)?;
+        file.sync_data()?;
+        Ok(file.metadata()?.len())
+    }
+
+    /// The changes after a text; of a last one that was not written whole nothing is left.
+    fn changes(&self, source: &SourceSpec, path: &Path) -> Vec<Change> {
+        let text = fs::read(self.dir.join(changes_name(source, path))).unwrap_or_default();
+        text.split(|byte| *byte == b'\n').map_while(|line| serde_json::from_slice(line).ok()).collect()
     }
 
     /// Remembers, before something is published, that the texts are not yet what it is made of, and which states of control planes are
@@ -276,7 +305,10 @@ impl Keep {
         for name in self.names().iter().filter(|name| name.starts_with(&of_source)) {
             let path = self.dir.join(name);
             match fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice::<SavedText>(&bytes)?)) {
-                Ok(SavedText { path, text, stamp, .. }) => texts.push(Text { path, text, stamp }),
+                Ok(SavedText { path, text, stamp, .. }) => {
+                    let changes = self.changes(source, &path);
+                    texts.push(Text { path, text, stamp, changes });
+                }
                 Err(error) => tracing::warn!(path = %path.display(), %error, "a saved source cannot be read"),
             }
         }
@@ -286,8 +318,10 @@ impl Keep {
 
     /// Forgets all texts but those of these files of sources.
     pub(crate) fn forget_other_texts<'a>(&self, files: impl Iterator<Item = (&'a SourceSpec, &'a Path)>) {
-        let used: BTreeSet<String> = files.map(|(source, path)| text_name(source, path)).collect();
-        for name in self.names().iter().filter(|name| name.starts_with("source-") && !used.contains(*name)) {
+        let used: BTreeSet<String> =
+            files.flat_map(|(source, path)| [text_name(source, path), changes_name(source, path)]).collect();
+        let is_text = |name: &str| name.starts_with("source-") || name.starts_with("changes-");
+        for name in self.names().iter().filter(|name| is_text(name) && !used.contains(*name)) {
             let _ = fs::remove_file(self.dir.join(name));
         }
     }
@@ -329,8 +363,16 @@ fn uses_name(generation: u64) -> String {
 }
 
 fn text_name(source: &SourceSpec, path: &Path) -> String {
+    format!("source-{}", hash_of(source, path))
+}
+
+fn changes_name(source: &SourceSpec, path: &Path) -> String {
+    format!("changes-{}", hash_of(source, path))
+}
+
+fn hash_of(source: &SourceSpec, path: &Path) -> String {
     let (source, path) = (source.to_string(), path.as_os_str().as_encoded_bytes());
-    format!("source-{:016x}-{:016x}", xxh3_64(source.as_bytes()), xxh3_64(path))
+    format!("{:016x}-{:016x}", xxh3_64(source.as_bytes()), xxh3_64(path))
 }
 
 #[cfg(test)]
@@ -433,6 +475,24 @@ mod tests {
         let stamp = Stamp { environment: "a/b".to_owned(), epoch: 1, revision: 2, time_ms: 3 };
         keep.save_text(&two, Path::new("/b/x"), "x", Some(&stamp)).expect("saved");
         assert_eq!(keep.texts(&two)[0].stamp.as_ref(), Some(&stamp));
+        let change = |revision| {
+            let stamp = Stamp { revision, ..stamp.clone() };
+            let (flags, removed) = (BTreeMap::new(), vec![revision.to_string()]);
+            Change { stamp, after: revision - 1, deliberate: false, flags, removed, evaluators: None }
+        };
+        let changes = || keep.texts(&two)[0].changes.iter().map(|change| change.removed.clone()).collect::<Vec<_>>();
+        let first = keep.append_change(&two, Path::new("/b/x"), &change(3)).expect("saved");
+        assert!(keep.append_change(&two, Path::new("/b/x"), &change(4)).expect("saved") > first);
+        assert_eq!(changes(), [["3"], ["4"]]);
+        let name = dir.path().join("s").join(changes_name(&two, Path::new("/b/x")));
+        let whole = fs::read(&name).expect("is there");
+        for end in usize::try_from(first).expect("fits") + 1..whole.len() - 1 {
+            fs::write(&name, &whole[..end]).expect("written");
+            assert_eq!(changes(), [["3"]], "a torn one is none");
+        }
+        keep.save_text(&two, Path::new("/b/x"), "x", Some(&change(4).stamp)).expect("saved");
+        assert_eq!((changes(), name.exists()), (vec![], false));
+        keep.append_change(&two, Path::new("/b/x"), &change(5)).expect("saved");
         keep.set_unsettled(&BTreeMap::from([(two.to_string(), (1, 3))]));
         let reopened = |source| (keep.is_unsettled(), keep.unsettled_position(source));
         assert_eq!(reopened(&two), (true, Some(EventId { epoch: 1, revision: 3 })));
@@ -441,5 +501,6 @@ mod tests {
         assert_eq!(reopened(&two), (false, None));
         keep.forget_other_texts([(&two, Path::new("/b/y")), (&two, Path::new("/b/z"))].into_iter());
         assert_eq!((texts(&one), texts(&two)), (vec![], vec!["y".to_owned()]));
+        assert!(!name.exists());
     }
 }

@@ -10,6 +10,7 @@ mod admin;
 mod clock;
 mod config;
 mod guard;
+mod input;
 mod keep;
 mod log;
 mod metrics;
@@ -17,10 +18,12 @@ mod notify;
 mod overrides;
 mod pipeline;
 mod place;
+mod problems;
 mod run;
 mod set;
 mod source;
 mod status;
+mod texts;
 
 use std::process::ExitCode;
 

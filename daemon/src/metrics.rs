@@ -19,6 +19,8 @@ pub(crate) struct Counters {
     pub(crate) keep_failures: u64,
     pub(crate) compile: Histogram,
     pub(crate) publish: Histogram,
+    /// From the receipt of a change of a control plane to its publication.
+    pub(crate) change: Histogram,
     /// From a change at the control plane to its publication here, by both clocks.
     pub(crate) propagation: Histogram,
 }
@@ -124,6 +126,10 @@ pub(crate) fn render(status: &Status) -> String {
     page.family("flagsd_publish_seconds", "histogram", "Time to publish a change.");
     for set in sets {
         page.histogram("flagsd_publish_seconds", &set.name, &set.counters.publish);
+    }
+    page.family("flagsd_change_seconds", "histogram", "From the receipt of a change to its publication.");
+    for set in sets {
+        page.histogram("flagsd_change_seconds", &set.name, &set.counters.change);
     }
     page.family(
         "flagsd_propagation_seconds",

@@ -12,17 +12,17 @@
 //!
 //! Whatever stops on the way, what was published stays so.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::StatusCode;
-use flags_sync::{EventId, Stamp};
-use libflags::compile::{Compilation, CompiledList, Compiler};
+use flags_sync::EventId;
+use libflags::compile::{self, Compilation, CompiledList, Compiler};
 use libflags::definition::lists::{self, ListDeclaration};
-use libflags::definition::{Document, Format, Limits, Problem, Selector};
+use libflags::definition::{Document, Limits, Problem, Selector};
 use libflags::snapshot::{Snapshot, list_file};
 use libflags::store::{
     Generation, Payload, PublishMeta, Publisher, PublisherOptions, Region, SegmentFile, StoreDir, WriterState,
@@ -34,32 +34,29 @@ use crate::admin::{Command, Refusal};
 use crate::clock::{now_ns, unix_ms};
 use crate::config::{Config, GuardSettings, LimitSettings, SetConfig};
 use crate::guard::{self, Loss, Summary};
-use crate::keep::{Frozen, FrozenBy, Keep, KeepError, Kept, Operator, Override, Text};
+use crate::input::Input;
+use crate::keep::{Frozen, FrozenBy, Keep, KeepError, Kept, Operator, Override};
 use crate::metrics::Counters;
 use crate::overrides;
-use crate::source::{SourceReport, SourceSpec};
+use crate::problems;
+use crate::source::{Patch, SourceReport, SourceSpec};
 use crate::status::{BrokenFlag, HeldChange, MOST_SHOWN, OverrideReport, SetState, SetStatus, Trouble};
-
-/// A document and where it came from.
-#[derive(Clone, Debug)]
-pub(crate) struct Input {
-    pub(crate) source: SourceSpec,
-    pub(crate) path: PathBuf,
-    pub(crate) document: Arc<Document>,
-    /// Of a control plane: which state this is.
-    pub(crate) stamp: Option<Stamp>,
-}
+use crate::texts::Texts;
 
 /// What the sources say now.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Offer {
     pub(crate) inputs: Vec<Input>,
+    /// What led to one of them, where that is a few flags.
+    pub(crate) patch: Option<Patch>,
     /// The control plane says that somebody has confirmed what this takes away.
     pub(crate) deliberate: bool,
     /// Since when it is known to be what they say, nanoseconds since 1970; 0 for unknown.
     pub(crate) confirmed_ns: u64,
     /// When the change was made that led to it, where one did; milliseconds since 1970.
     pub(crate) changed_ms: Option<u64>,
+    /// When flagsd learned of it, where it is a change of a control plane.
+    pub(crate) received: Option<Instant>,
 }
 
 /// Why a set cannot be started.
@@ -81,8 +78,8 @@ pub(crate) struct Pipeline {
     publisher: Publisher,
     keep: Option<Keep>,
     kept: Vec<Kept>,
-    /// Files whose text is in the state directory as it is in force.
-    saved: HashSet<(String, PathBuf, usize)>,
+    /// What the state directory has of the texts that are in force.
+    texts: Texts,
     operator: Operator,
     /// What the sources say.
     offered: Vec<Input>,
@@ -90,6 +87,10 @@ pub(crate) struct Pipeline {
     offered_confirmed_ns: u64,
     /// When the change was made that is not published yet.
     changed_ms: Option<u64>,
+    /// When flagsd learned of it.
+    received: Option<Instant>,
+    /// What the compiler was last given, where that is known, and no override with it.
+    compiled: Option<Vec<Input>>,
     /// What the published content was made from, where that is known.
     applied: Option<Vec<Input>>,
     served: Option<Served>,
@@ -187,10 +188,12 @@ impl Pipeline {
             publisher,
             keep,
             kept: Vec::new(),
-            saved: HashSet::new(),
+            texts: Texts::default(),
             offered: Vec::new(),
             offered_confirmed_ns: 0,
             changed_ms: None,
+            received: None,
+            compiled: None,
             applied: None,
             served: None,
             unserved: None,
@@ -233,15 +236,9 @@ impl Pipeline {
     }
 
     /// What was last in force of a source, from the state directory.
-    pub(crate) fn saved(&self, source: &SourceSpec) -> Vec<(PathBuf, Document, Option<Stamp>)> {
-        let Some(keep) = &self.keep else { return Vec::new() };
-        let parse = |Text { path, text, stamp }: Text| {
-            let name = path.display().to_string();
-            let format = if stamp.is_some() { Format::Json } else { Format::from_path(&path) };
-            let document = Document::parse(&name, text, format, &self.limits).ok()?;
-            Some((path, document, stamp))
-        };
-        keep.texts(source).into_iter().filter_map(parse).collect()
+    pub(crate) fn saved(&self, source: &SourceSpec) -> Vec<Input> {
+        let texts = self.keep.as_ref().map(|keep| keep.texts(source)).unwrap_or_default();
+        texts.into_iter().filter_map(|text| Input::from_text(source, text, &self.limits)).collect()
     }
 
     /// The state of a control plane that may be published, where [`saved`](Self::saved) may give an older one.
@@ -279,7 +276,8 @@ impl Pipeline {
         self.offered = offer.inputs;
         self.offered_confirmed_ns = offer.confirmed_ns;
         self.changed_ms = self.changed_ms.or(offer.changed_ms);
-        self.advance(offer.deliberate);
+        self.received = self.received.or(offer.received);
+        self.advance(offer.deliberate, offer.patch.as_ref());
     }
 
     /// When [`retry`](Self::retry) is due.
@@ -294,7 +292,7 @@ impl Pipeline {
         if let Some(retry) = self.retry
             && retry.backoff.at <= now
         {
-            self.advance(retry.deliberate);
+            self.advance(retry.deliberate, None);
         }
         if self.keep_retry.is_some_and(|backoff| backoff.at <= now) {
             self.keep_again();
@@ -304,7 +302,7 @@ impl Pipeline {
     /// Tries again what failed, due or not.
     pub(crate) fn retry_now(&mut self) {
         if let Some(retry) = self.retry {
-            self.advance(retry.deliberate);
+            self.advance(retry.deliberate, None);
         }
         self.keep_again();
     }
@@ -417,21 +415,24 @@ impl Pipeline {
     }
 
     /// Publishes what the sources say, unless it is frozen.
-    fn advance(&mut self, deliberate: bool) {
+    fn advance(&mut self, deliberate: bool, patch: Option<&Patch>) {
         if self.operator.frozen.is_some() {
             self.remember_applied();
-            let same = |applied: &Vec<Input>| same_documents(applied, &self.offered);
+            let same = |applied: &Vec<Input>| {
+                applied.len() == self.offered.len()
+                    && applied.iter().zip(&self.offered).all(|(one, other)| one.says_the_same(other))
+            };
             self.changes_waiting = !self.applied.as_ref().is_some_and(same);
             return;
         }
         self.changes_waiting = false;
         // Why it stopped is in the status.
-        let _ = self.put(self.offered.clone(), deliberate);
+        let _ = self.put(self.offered.clone(), deliberate, patch);
     }
 
     /// Makes a generation of `inputs`, and remembers what stopped it, if something did.
-    fn put(&mut self, inputs: Vec<Input>, deliberate: bool) -> Result<(), Stopped> {
-        let outcome = self.try_put(inputs, deliberate);
+    fn put(&mut self, inputs: Vec<Input>, deliberate: bool, patch: Option<&Patch>) -> Result<(), Stopped> {
+        let outcome = self.try_put(inputs, deliberate, patch);
         let set = self.set.name.as_str();
         let now = unix_ms(SystemTime::now());
         let (mut refused, mut held, mut publish_error) = (None, None, None);
@@ -471,12 +472,15 @@ impl Pipeline {
         outcome
     }
 
-    fn try_put(&mut self, inputs: Vec<Input>, deliberate: bool) -> Result<(), Stopped> {
+    fn try_put(&mut self, inputs: Vec<Input>, deliberate: bool, patch: Option<&Patch>) -> Result<(), Stopped> {
         if inputs.is_empty() {
             return Err(Stopped::Refused("no source could ever be read".to_owned()));
         }
         let started = Instant::now();
-        let compiled = self.compile(&inputs)?;
+        let compiled = match patch.map(|patch| self.compile_patch(&inputs, patch)).transpose()?.flatten() {
+            Some(compiled) => compiled,
+            None => self.compile(&inputs)?,
+        };
         self.counters.compile.observe(started.elapsed());
         self.problems = compiled.problems;
         self.broken = compiled
@@ -489,7 +493,7 @@ impl Pipeline {
             keys
         });
         let payload = compiled.snapshot;
-        let (revision, changed_ms) = (revision(&inputs), self.changed_ms.take());
+        let (revision, changed_ms, received) = (revision(&inputs), self.changed_ms.take(), self.received.take());
         let same = self.unserved.as_ref().is_some_and(BTreeSet::is_empty);
         let record = self.publisher.record();
         if self.served.is_some()
@@ -497,7 +501,7 @@ impl Pipeline {
             && (same || xxh3_64(&payload) == record.segment_checksum)
         {
             self.unserved = Some(BTreeSet::new());
-            self.settle(inputs);
+            self.settle(inputs, patch);
             return Ok(());
         }
         let snapshot = self.read_back(Region::of_compiled(Arc::clone(&payload)))?;
@@ -517,26 +521,28 @@ impl Pipeline {
         drop(snapshot);
         self.confirmed_ns = self.confirmed_ns.max(self.offered_confirmed_ns);
         if let Some(keep) = &self.keep {
-            let position = |input: &Input| {
-                let stamp = input.stamp.as_ref()?;
-                Some((input.source.to_string(), stamp.position()))
-            };
+            let position = |input: &Input| Some((input.source.to_string(), input.stamp()?.position()));
             keep.set_unsettled(&inputs.iter().filter_map(position).collect());
         }
         self.publish(&payload, served, revision).map_err(Stopped::NotPublished)?;
+        if let Some(received) = received {
+            self.counters.change.observe(received.elapsed());
+        }
         if let Some(changed_ms) = changed_ms {
             let took = unix_ms(SystemTime::now()).saturating_sub(changed_ms);
             self.counters.propagation.observe(Duration::from_millis(took));
         }
         self.unserved = Some(BTreeSet::new());
-        self.settle(inputs);
+        self.settle(inputs, patch);
         self.publisher.prepare();
         Ok(())
     }
 
     /// Compiles `inputs` with the overrides on top, and puts the id lists into the store, where nothing refers to them yet.
     fn compile(&mut self, inputs: &[Input]) -> Result<Compilation, Stopped> {
-        let documents: Vec<&Document> = inputs.iter().map(|input| &*input.document).collect();
+        self.compiled = None;
+        let wholes: Vec<Arc<Document>> = self.documents(inputs)?;
+        let documents: Vec<&Document> = wholes.iter().map(Arc::as_ref).collect();
         let mut on_top = Vec::new();
         self.override_errors.clear();
         for (key, over) in &self.operator.overrides {
@@ -557,8 +563,10 @@ impl Pipeline {
         all.extend(&on_top);
         for attempt in 0.. {
             let compilation = self.compiler.compile(&all, &selector);
-            let compilation = compilation.map_err(|error| Stopped::Refused(error.to_string()))?;
+            let mut compilation = compilation.map_err(|error| Stopped::Refused(error.to_string()))?;
             if self.place_lists(&compilation.lists).map_err(Stopped::NotPublished)? {
+                compilation.problems.iter_mut().for_each(|problem| problems::settle_place(problem, inputs));
+                self.compiled = on_top.is_empty().then(|| inputs.to_vec());
                 return Ok(compilation);
             }
             if attempt > 0 {
@@ -566,6 +574,31 @@ impl Pipeline {
             }
         }
         Err(Stopped::NotPublished("an id list is missing from the store".to_owned()))
+    }
+
+    /// Compiles what a patch changes, where all else is as it was compiled last; `None` where only the whole will do.
+    fn compile_patch(&mut self, inputs: &[Input], patch: &Patch) -> Result<Option<Compilation>, Stopped> {
+        let Some(before) = self.compiled.take().filter(|_| self.operator.overrides.is_empty()) else { return Ok(None) };
+        let follows = |(before, now): (&Input, &Input)| before.is(now) || before.content.leads_to(&now.content, patch);
+        let same_paths = before.iter().map(|input| &input.path).eq(inputs.iter().map(|input| &input.path));
+        if !same_paths || !before.iter().zip(inputs).all(follows) {
+            return Ok(None);
+        }
+        let changes = compile::Patch { flags: &patch.flags, removed: &patch.change.removed };
+        // Where it is refused all is compiled, and that says why.
+        let Ok(mut compilation) = self.compiler.apply(&[changes]) else { return Ok(None) };
+        if !self.place_lists(&compilation.lists).map_err(Stopped::NotPublished)? {
+            return Ok(None);
+        }
+        compilation.problems.iter_mut().for_each(|problem| problems::settle_place(problem, inputs));
+        compilation.problems = problems::after(std::mem::take(&mut self.problems), compilation.problems, patch);
+        self.compiled = Some(inputs.to_vec());
+        Ok(Some(compilation))
+    }
+
+    fn documents(&self, inputs: &[Input]) -> Result<Vec<Arc<Document>>, Stopped> {
+        let documents = inputs.iter().map(|input| input.document(&self.limits));
+        documents.collect::<Result<_, _>>().map_err(|error| Stopped::Refused(error.to_string()))
     }
 
     /// Puts id lists beside the segments. The compiler hands out each only once: where one has gone since, all are
@@ -666,24 +699,9 @@ impl Pipeline {
     }
 
     /// `inputs` are what is published: their texts stand in for sources that cannot be read at the next start.
-    fn settle(&mut self, inputs: Vec<Input>) {
+    fn settle(&mut self, inputs: Vec<Input>, patch: Option<&Patch>) {
         if let Some(keep) = &self.keep {
-            let mut saved = Ok(());
-            let mut now = HashSet::new();
-            for input in &inputs {
-                // Its address is the document's identity as long as `applied` holds it.
-                let known = (input.source.to_string(), input.path.clone(), Arc::as_ptr(&input.document).addr());
-                if !self.saved.contains(&known)
-                    && let Err(error) =
-                        keep.save_text(&input.source, &input.path, input.document.text(), input.stamp.as_ref())
-                {
-                    saved = saved.and(Err(format!("the text of {} cannot be kept: {error}", input.path.display())));
-                    continue;
-                }
-                now.insert(known);
-            }
-            keep.forget_other_texts(inputs.iter().map(|input| (&input.source, input.path.as_path())));
-            self.saved = now;
+            let saved = self.texts.save(keep, &inputs, patch);
             if saved.is_ok() {
                 keep.set_settled();
             }
@@ -756,6 +774,7 @@ impl Pipeline {
     }
 
     fn restore_compiler(&mut self) {
+        self.compiled = None;
         if let Some(snapshot) = self.current_snapshot() {
             self.compiler.restore(&snapshot);
         }
@@ -787,7 +806,8 @@ impl Pipeline {
         self.publish(&segment.payload, served, segment.header.revision).map_err(unavailable)?;
         self.compiler.restore(&snapshot);
         self.applied = None;
-        self.saved.clear();
+        self.texts.forget();
+        self.compiled = None;
         (self.refused, self.held, self.publish_error, self.retry) = (None, None, None, None);
         self.operator.frozen = None;
         self.freeze(FrozenBy::Rollback)?;
@@ -800,7 +820,7 @@ impl Pipeline {
             self.operator.frozen = Some(Frozen { since_ms: unix_ms(SystemTime::now()), by });
             (self.held, self.refused, self.publish_error, self.retry) = (None, None, None, None);
             self.save_operator();
-            self.advance(false);
+            self.advance(false, None);
         }
         Ok(json!({"generation": self.generation(), "frozen": true}))
     }
@@ -808,7 +828,7 @@ impl Pipeline {
     fn unfreeze(&mut self) -> Result<Value, Refusal> {
         if self.operator.frozen.take().is_some() {
             self.save_operator();
-            self.advance(false);
+            self.advance(false, None);
         }
         Ok(json!({"generation": self.generation(), "frozen": false, "held": self.held, "refused": self.refused}))
     }
@@ -817,7 +837,7 @@ impl Pipeline {
         if self.held.is_none() {
             return Err(Refusal::new(StatusCode::CONFLICT, "no change is held"));
         }
-        self.put(self.offered.clone(), true).map_err(Refusal::from)?;
+        self.put(self.offered.clone(), true, None).map_err(Refusal::from)?;
         Ok(json!({"generation": self.generation()}))
     }
 
@@ -827,7 +847,8 @@ impl Pipeline {
         let before = self.operator.clone();
         match value {
             Some(value) => {
-                let documents = basis.iter().map(|input| &*input.document);
+                let documents = self.documents(&basis).map_err(Refusal::from)?;
+                let documents = documents.iter().map(Arc::as_ref);
                 if let Err(error) = overrides::document(documents, &key, &value, &self.limits) {
                     return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error));
                 }
@@ -841,17 +862,17 @@ impl Pipeline {
             }
         }
         let held = self.held.is_some() || self.refused.is_some();
-        if let Err(stopped) = self.put(basis, true) {
+        if let Err(stopped) = self.put(basis, true, None) {
             self.operator = before;
             // The next try is not this one, which let everything pass.
             self.retry = None;
-            self.advance(false);
+            self.advance(false, None);
             return Err(stopped.into());
         }
         self.save_operator();
         if held {
             // What waits is looked at again, and waits further.
-            self.advance(false);
+            self.advance(false, None);
         }
         Ok(json!({"generation": self.generation()}))
     }
@@ -872,12 +893,7 @@ impl Pipeline {
         if self.applied.is_some() || rolled_back {
             return;
         }
-        let saved = |source: &SourceSpec| {
-            let input =
-                |(path, document, stamp)| Input { source: source.clone(), path, document: Arc::new(document), stamp };
-            self.saved(source).into_iter().map(input).collect::<Vec<_>>()
-        };
-        let saved: Vec<Input> = self.set.sources.iter().flat_map(saved).collect();
+        let saved: Vec<Input> = self.set.sources.iter().flat_map(|source| self.saved(source)).collect();
         self.applied = (!saved.is_empty()).then_some(saved);
     }
 
@@ -930,7 +946,7 @@ impl Pipeline {
                 Part::Operator => self.save_operator(),
                 Part::Generation => self.keep_current(),
                 Part::Texts => match self.applied.take() {
-                    Some(inputs) => self.settle(inputs),
+                    Some(inputs) => self.settle(inputs, None),
                     // Rolled back since: what is published was not made from them.
                     None => self.note_keep(Part::Texts, Ok(())),
                 },
@@ -1006,15 +1022,7 @@ fn limits(settings: &LimitSettings) -> Limits {
 
 /// That of the control plane of highest precedence; 0 where there is none.
 fn revision(inputs: &[Input]) -> u64 {
-    inputs.iter().rev().find_map(|input| input.stamp.as_ref()).map_or(0, |stamp| stamp.revision)
-}
-
-fn same_documents(one: &[Input], other: &[Input]) -> bool {
-    let same = |(one, other): (&Input, &Input)| {
-        one.path == other.path
-            && (Arc::ptr_eq(&one.document, &other.document) || one.document.text() == other.document.text())
-    };
-    one.len() == other.len() && one.iter().zip(other).all(same)
+    inputs.iter().rev().find_map(Input::stamp).map_or(0, |stamp| stamp.revision)
 }
 
 impl From<Stopped> for Refusal {
@@ -1046,3 +1054,6 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+#[cfg(test)]
+mod tests;

@@ -17,8 +17,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use crate::admin::{Command, Refusal, Request, SetHandle, SharedStatus};
 use crate::clock::now_ns;
 use crate::config::{Config, ControlSettings, SetConfig, WatchSettings};
-use crate::pipeline::{Input, Offer, Pipeline, StartError};
-use crate::source::{ControlFeed, Look, News, Places, Source, SourceReport, SourceSpec, Stamp, Watcher, trace};
+use crate::input::{Content, Input};
+use crate::pipeline::{Offer, Pipeline, StartError};
+use crate::source::{ControlFeed, Look, News, Places, Source, SourceReport, SourceSpec, Stamp, Taken, Watcher, trace};
 
 /// How often readers are told that flagsd is alive.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -181,7 +182,7 @@ impl Set {
                 self.fall_back(at);
             }
         }
-        self.offer(news, false, None);
+        self.offer(news, Taken::default());
     }
 
     /// Puts in force what is remembered of a source that cannot be read; of a control plane before it is asked.
@@ -190,12 +191,10 @@ impl Set {
         let spec = source.spec();
         let saved = self.pipeline.saved(&spec);
         let fell_back = match source {
-            Feed::Files(source) => {
-                source.fall_back_on(saved.into_iter().map(|(path, document, _)| (path, document)).collect())
-            }
+            Feed::Files(source) => source.fall_back_on(saved.into_iter().filter_map(Input::into_file).collect()),
             Feed::Control(feed) if feed.is_followed() => false,
             Feed::Control(feed) => {
-                let saved = saved.into_iter().find_map(|(_, document, stamp)| Some((document, stamp?)));
+                let saved = saved.into_iter().find_map(Input::into_definition);
                 let floor = self.pipeline.floor(&spec);
                 feed.follow(saved, floor, &self.control, self.pipeline.limits(), self.news.0.clone())
             }
@@ -224,20 +223,24 @@ impl Set {
         let Some(feed) = feeds.into_iter().find(|feed| feed.id() == news.id) else { return };
         match feed.take(news) {
             // While another change is held, this one would let it through.
-            Some(taken) => self.offer(true, taken.deliberate && !self.pipeline.is_held(), taken.changed_ms),
-            None => self.offer(false, false, None),
+            Some(mut taken) => {
+                taken.deliberate &= !self.pipeline.is_held();
+                self.offer(true, taken);
+            }
+            None => self.offer(false, Taken::default()),
         }
     }
 
     /// Gives the pipeline what is in force, if that is news.
-    fn offer(&mut self, mut news: bool, deliberate: bool, changed_ms: Option<u64>) {
+    fn offer(&mut self, mut news: bool, taken: Taken) {
         if self.waits && self.sources.iter().all(Feed::is_healthy) {
             (self.waits, news) = (false, true);
         }
         if news && !self.waits {
             let inputs = self.sources.iter().flat_map(Feed::inputs).collect();
             let confirmed_ns = self.sources.iter().map(Feed::confirmed_ns).min().unwrap_or(0);
-            self.pipeline.offer(Offer { inputs, deliberate, confirmed_ns, changed_ms });
+            let Taken { patch, deliberate, changed_ms, received } = taken;
+            self.pipeline.offer(Offer { inputs, patch, deliberate, confirmed_ns, changed_ms, received });
         }
         self.beat();
     }
@@ -341,17 +344,15 @@ impl Feed {
                 .map(|(path, document)| Input {
                     source: source.clone(),
                     path: path.to_owned(),
-                    document: Arc::clone(document),
-                    stamp: None,
+                    content: Content::File(Arc::clone(document)),
                 })
                 .collect(),
             Self::Control(feed) => feed
                 .in_force()
-                .map(|(document, stamp)| Input {
-                    path: PathBuf::from(document.name()),
+                .map(|definition| Input {
+                    path: PathBuf::from(source.to_string()),
                     source,
-                    document: Arc::clone(document),
-                    stamp: Some(stamp.clone()),
+                    content: Content::Control(definition.clone()),
                 })
                 .into_iter()
                 .collect(),

@@ -8,7 +8,9 @@ mod spec;
 mod tracked;
 mod watch;
 
-pub(crate) use control::{Connection, ControlFeed, ControlSpec, LinkReport, News};
+#[cfg(test)]
+pub(crate) use control::Touched;
+pub(crate) use control::{Connection, ControlFeed, ControlSpec, Definition, LinkReport, News, Patch, Taken};
 pub(crate) use file::{Stamp, trace};
 pub(crate) use spec::SourceSpec;
 pub(crate) use tracked::{Health, Look, Source, SourceReport};

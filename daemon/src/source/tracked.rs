@@ -204,7 +204,7 @@ impl<D> Source<D> {
     /// Puts in force what an earlier flagsd had read, wherever nothing can be read now. Call it after the first look.
     ///
     /// Returns whether it changed anything.
-    pub(crate) fn fall_back_on(&mut self, saved: Vec<(PathBuf, D)>) -> bool {
+    pub(crate) fn fall_back_on(&mut self, saved: Vec<(PathBuf, Arc<D>)>) -> bool {
         let gone = self.fault.is_some() || matches!(self.spec, SourceSpec::File(_));
         let mut changed = false;
         for (path, document) in saved {
@@ -214,7 +214,7 @@ impl<D> Source<D> {
             let fault = self.fault.clone();
             let file = self.files.entry(path).or_insert_with(|| TrackedFile { fault, ..TrackedFile::default() });
             if file.document.is_none() {
-                file.document = Some(Arc::new(document));
+                file.document = Some(document);
                 changed = true;
             }
         }
@@ -392,7 +392,7 @@ mod tests {
         let (good, bad, gone) = (dir.path().join("a.json"), dir.path().join("b.json"), dir.path().join("c.json"));
         fs::write(&good, "a").expect("written");
         fs::write(&bad, "!").expect("written");
-        let saved = || [&good, &bad, &gone].map(|path| (path.clone(), "saved".to_owned())).to_vec();
+        let saved = || [&good, &bad, &gone].map(|path| (path.clone(), Arc::new("saved".to_owned()))).to_vec();
         let mut source = Source::new(SourceSpec::Dir(dir.path().to_owned()));
         look(&mut source, GRACE);
         assert!(source.fall_back_on(saved()));

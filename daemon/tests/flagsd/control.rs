@@ -311,6 +311,46 @@ fn both_may_be_killed_and_it_catches_up_by_changes() {
 }
 
 #[test]
+fn what_is_remembered_is_a_text_and_the_changes_since() {
+    let mut plane = ControlPlane::start(&[("n", 1), ("gone", 1)]);
+    let host = follow(&plane);
+    let daemon = host.start();
+    wait_for_value(&host, &daemon, "n", 1);
+    let remembered = |start: &str| {
+        let names =
+            fs::read_dir(host.path("state/default")).expect("is there").map(|entry| entry.expect("an entry").path());
+        let is_it =
+            |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start));
+        names.into_iter().find(is_it)
+    };
+    let text = fs::read(remembered("source-").expect("a text")).expect("can be read");
+    for n in 2..=5 {
+        plane.set("n", n);
+        wait_for_value(&host, &daemon, "n", n);
+    }
+    plane.change(&[], &["gone".to_owned()], false);
+    daemon.wait_for_status("the last", |status| status["revision"] == 6);
+    daemon.wait_for("all of it", || remembered("unsettled").is_none());
+    assert_eq!(fs::read(remembered("source-").expect("a text")).expect("can be read"), text, "written once");
+    let changes = remembered("changes-").expect("the changes");
+    assert_eq!(fs::read_to_string(&changes).expect("can be read").lines().count(), 5);
+    daemon.kill();
+    // As if it had been killed while it wrote the next one.
+    let torn = fs::read_to_string(&changes).expect("can be read") + r#"{"$sync":{"environment":"shop/prod"#;
+    fs::write(&changes, torn).expect("written");
+    plane.stop();
+    fs::remove_dir_all(host.store()).expect("removed");
+    let daemon = host.start();
+    wait_for_value(&host, &daemon, "n", 5);
+    let status = daemon.status();
+    assert_eq!((&control(&status)["position"], &status["flags"]), (&"1.6".into(), &1.into()), "{status}");
+    plane.listen();
+    plane.set("n", 6);
+    wait_for_value(&host, &daemon, "n", 6);
+    assert_eq!(plane.streams().last().and_then(|request| request.last_event_id.clone()).as_deref(), Some("1.6"));
+}
+
+#[test]
 fn a_silent_stream_is_given_up() {
     let plane = ControlPlane::start(&[("n", 1)]);
     plane.shared().silent = true;

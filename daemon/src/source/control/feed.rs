@@ -1,17 +1,16 @@
 //! What a flag set knows of its control plane.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use flags_sync::{EventId, Snapshot, Stamp};
-use libflags::definition::{Document, Limits};
+use flags_sync::EventId;
+use libflags::definition::Limits;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
-use super::ControlSpec;
-use super::follow::{Follower, News};
-use super::state::position;
+use super::follow::{Follower, News, Update};
+use super::{ControlSpec, Definition, Patch};
 use crate::clock::unix_ms;
 use crate::config::ControlSettings;
 use crate::source::{Health, SourceReport};
@@ -24,7 +23,7 @@ pub(crate) struct ControlFeed {
     /// Tells its task from one that it took the place of.
     id: u64,
     link: Link,
-    in_force: Option<(Arc<Document>, Stamp)>,
+    in_force: Option<Definition>,
     task: Option<(AbortHandle, Arc<Notify>)>,
 }
 
@@ -88,7 +87,7 @@ impl ControlFeed {
         self.id
     }
 
-    pub(crate) fn in_force(&self) -> Option<&(Arc<Document>, Stamp)> {
+    pub(crate) fn in_force(&self) -> Option<&Definition> {
         self.in_force.as_ref()
     }
 
@@ -102,18 +101,17 @@ impl ControlFeed {
     /// Returns whether there was something of use.
     pub(crate) fn follow(
         &mut self,
-        saved: Option<(Document, Stamp)>,
+        saved: Option<Definition>,
         floor: Option<EventId>,
         settings: &ControlSettings,
         limits: &Limits,
         news: mpsc::Sender<News>,
     ) -> bool {
-        let saved = saved.filter(|(_, stamp)| stamp.environment == self.spec.environment);
-        let snapshot = saved.as_ref().and_then(|(document, stamp)| snapshot(document, stamp));
+        let saved = saved.filter(|saved| saved.stamp().environment == self.spec.environment);
+        self.in_force.clone_from(&saved);
         let wake = Arc::new(Notify::new());
         let follower =
-            Follower::new(self.spec.clone(), self.id, snapshot, floor, settings, limits, Arc::clone(&wake), news);
-        self.in_force = saved.map(|(document, stamp)| (Arc::new(document), stamp));
+            Follower::new(self.spec.clone(), self.id, saved, floor, settings, limits, Arc::clone(&wake), news);
         self.task = Some((tokio::task::spawn_local(follower.run()).abort_handle(), wake));
         self.in_force.is_some()
     }
@@ -128,9 +126,9 @@ impl ControlFeed {
     /// Takes what the task tells; whether it is a definition, and whether that may take many flags away.
     pub(crate) fn take(&mut self, news: News) -> Option<Taken> {
         self.link = news.link;
-        let update = news.update?;
-        self.in_force = Some((update.document, update.stamp));
-        Some(Taken { deliberate: update.deliberate, changed_ms: update.changed_ms })
+        let Update { definition, patch, deliberate, changed_ms, received } = news.update?;
+        self.in_force = Some(definition);
+        Some(Taken { patch, deliberate, changed_ms, received })
     }
 
     /// When it last said that what is in force is current, since this flagsd started.
@@ -150,7 +148,7 @@ impl ControlFeed {
             (None, Some(_)) => Health::Ok,
         };
         let confirmed_ms = self.link.confirmed.map(unix_ms);
-        let at = self.in_force.as_ref().map(|(_, stamp)| position(stamp));
+        let at = self.in_force.as_ref().map(Definition::position);
         SourceReport {
             source: self.spec.to_string(),
             state,
@@ -174,23 +172,15 @@ impl ControlFeed {
 }
 
 /// A definition that was taken.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Taken {
+    /// What leads to it from the one before, where that is a few flags.
+    pub(crate) patch: Option<Patch>,
     pub(crate) deliberate: bool,
     /// When the change was made, where it is one; milliseconds since 1970.
     pub(crate) changed_ms: Option<u64>,
-}
-
-/// What changes are applied to, out of the text that was made of it.
-fn snapshot(document: &Document, stamp: &Stamp) -> Option<Snapshot> {
-    #[derive(serde::Deserialize)]
-    struct Parts {
-        flags: std::collections::BTreeMap<String, Box<serde_json::value::RawValue>>,
-        #[serde(rename = "$evaluators", default)]
-        evaluators: std::collections::BTreeMap<String, Box<serde_json::value::RawValue>>,
-    }
-    let parts: Parts = serde_json::from_str(document.text()).ok()?;
-    Some(Snapshot { stamp: stamp.clone(), flags: parts.flags, evaluators: parts.evaluators })
+    /// When the first change in it came.
+    pub(crate) received: Option<Instant>,
 }
 
 impl Drop for ControlFeed {

@@ -10,18 +10,19 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use flags_sync::{EventId, Snapshot, Stamp, Trust};
+use flags_sync::{EventId, Trust};
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName};
-use libflags::definition::{Document, Format, Limits};
+use libflags::definition::Limits;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::ControlSpec;
 use super::events::{Events, RawEvent};
 use super::feed::{Connection, Link};
 use super::http::{Failure, Http, worth};
 use super::state::{Refusal, State};
+use super::touched::{Patch, Touched};
+use super::{ControlSpec, Definition};
 use crate::clock::unix_ms;
 use crate::config::ControlSettings;
 use crate::status::Trouble;
@@ -44,10 +45,13 @@ pub(crate) struct News {
 /// Another definition.
 #[derive(Debug)]
 pub(super) struct Update {
-    pub(super) document: Arc<Document>,
-    pub(super) stamp: Stamp,
+    pub(super) definition: Definition,
+    /// What leads to it from the one before, where that is a few flags.
+    pub(super) patch: Option<Patch>,
     pub(super) deliberate: bool,
     pub(super) changed_ms: Option<u64>,
+    /// When the first change in it came.
+    pub(super) received: Option<std::time::Instant>,
 }
 
 #[derive(Debug)]
@@ -60,8 +64,12 @@ pub(super) struct Follower {
     state: State,
     /// What the set was last given.
     given: Option<EventId>,
+    /// What is another since then.
+    touched: Touched,
     /// Why the state is no definition that could be given.
     unfit: Option<String>,
+    /// When the first change came that was not given yet.
+    received: Option<std::time::Instant>,
     /// Changes are missing: the next stream begins with a snapshot.
     gap: bool,
     /// The entity tag of the snapshot that was last taken, and where that was.
@@ -79,7 +87,7 @@ impl Follower {
     pub(super) fn new(
         spec: ControlSpec,
         id: u64,
-        saved: Option<Snapshot>,
+        saved: Option<Definition>,
         floor: Option<EventId>,
         settings: &ControlSettings,
         limits: &Limits,
@@ -92,8 +100,10 @@ impl Follower {
             id,
             http: Http::new(spec.clone()),
             given: state.current().and(state.position()),
+            touched: state.current().map_or_else(Touched::all, Touched::nothing_since),
             state,
             unfit: None,
+            received: None,
             gap: false,
             tag: None,
             poll: Duration::from_millis(settings.poll_ms),
@@ -196,9 +206,13 @@ impl Follower {
         let mut events = Events::new(self.event_limit());
         let mut last = Instant::now();
         while let Some(bytes) = answer.next(last + self.idle + worth(events.pending())).await? {
+            let received = std::time::Instant::now();
             events.feed(&bytes);
             let mut changed_ms = None;
             while let Some(event) = events.next().map_err(|error| self.refused(error))? {
+                if event.kind == "change" {
+                    self.received.get_or_insert(received);
+                }
                 if self.take_event(&event, &mut changed_ms).await? {
                     last = Instant::now();
                     if !std::mem::replace(had, true) {
@@ -218,7 +232,7 @@ impl Follower {
     async fn take_event(&mut self, event: &RawEvent, changed_ms: &mut Option<u64>) -> Result<bool, Failure> {
         match event.kind.as_str() {
             "snapshot" => {
-                self.state.take_snapshot(&event.data).map_err(|refusal| self.refused(refusal))?;
+                self.take_snapshot(&event.data)?;
                 self.gap = false;
                 *changed_ms = None;
                 self.confirm(Duration::ZERO);
@@ -239,6 +253,7 @@ impl Follower {
                     // What was not said to be deliberate does not slip through with it.
                     self.give(false, changed_ms.take()).await;
                 }
+                self.touched.note(&change);
                 if let Err(gap) = self.state.apply(change) {
                     self.gap = true;
                     return Err(Failure::new(gap.to_string()));
@@ -288,7 +303,7 @@ impl Follower {
             self.tag = tag;
         } else {
             let text = answer.text(self.event_limit(), self.idle).await?;
-            self.state.take_snapshot(&text).map_err(|refusal| self.refused(refusal))?;
+            self.take_snapshot(&text)?;
             // Only now that it was taken: what was refused is to come again.
             let tag = answer.header(&header::ETAG).map(str::to_owned);
             self.tag = tag.zip(self.state.position());
@@ -301,6 +316,13 @@ impl Follower {
         (self.link.connection, self.link.error) = (Connection::Polling, None);
         self.confirm(age);
         self.give(false, None).await;
+        Ok(())
+    }
+
+    fn take_snapshot(&mut self, text: &str) -> Result<(), Failure> {
+        if self.state.take_snapshot(text).map_err(|refusal| self.refused(refusal))? {
+            self.touched = Touched::all();
+        }
         Ok(())
     }
 
@@ -321,20 +343,25 @@ impl Follower {
     async fn give(&mut self, deliberate: bool, changed_ms: Option<u64>) {
         let current = self.state.current().filter(|_| self.state.position() != self.given);
         let mut update = None;
-        if let Some(snapshot) = current {
-            let stamp = snapshot.stamp.clone();
-            match Document::parse(&self.name, snapshot.definition(), Format::Json, &self.limits) {
-                Ok(document) => {
-                    update = Some(Update { document: Arc::new(document), stamp, deliberate, changed_ms });
+        let received = self.received.take();
+        if let Some(definition) = current.cloned() {
+            self.given = Some(definition.position());
+            let patch = self.touched.patch(&definition, &self.name, &self.limits);
+            let whole =
+                if patch.is_none() { definition.document(&self.name, &self.limits).map(Some) } else { Ok(None) };
+            match whole {
+                Ok(_) => {
+                    self.touched = Touched::nothing_since(&definition);
+                    update = Some(Update { definition, patch, deliberate, changed_ms, received });
                     self.unfit = None;
                 }
                 Err(error) => {
+                    self.touched = Touched::all();
                     let failure = self.refused(error);
                     self.note(&failure);
                     self.unfit = Some(failure.message);
                 }
             }
-            self.given = self.state.position();
         }
         if let Some(unfit) = &self.unfit {
             self.link.error = Some(unfit.clone());

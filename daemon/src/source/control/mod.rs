@@ -4,13 +4,20 @@
 //! follow ── http: one connection ── events: server-sent events ── state: believe it, then apply it ──► feed ──► set
 //! ```
 
+mod definition;
 mod events;
 mod feed;
 mod follow;
 mod http;
+mod shared;
 mod spec;
 mod state;
+mod touched;
 
-pub(crate) use feed::{Connection, ControlFeed, LinkReport};
+pub(crate) use definition::Definition;
+pub(crate) use feed::{Connection, ControlFeed, LinkReport, Taken};
 pub(crate) use follow::News;
 pub(crate) use spec::ControlSpec;
+pub(crate) use touched::Patch;
+#[cfg(test)]
+pub(crate) use touched::Touched;

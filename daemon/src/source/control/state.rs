@@ -4,12 +4,14 @@ use std::fmt;
 
 use flags_sync::{Change, EventId, Gap, Snapshot, Stamp, SyncError, Trust};
 
+use super::Definition;
+
 /// The state of one environment.
 #[derive(Debug)]
 pub(super) struct State {
     environment: String,
     trust: Trust,
-    snapshot: Option<Snapshot>,
+    definition: Option<Definition>,
     /// What was in force before this flagsd started, where that may be newer than what it remembers.
     floor: Option<EventId>,
 }
@@ -29,20 +31,20 @@ pub(super) enum Refusal {
 
 impl State {
     /// `saved` is what is remembered of it.
-    pub(super) fn new(environment: String, trust: Trust, saved: Option<Snapshot>, floor: Option<EventId>) -> Self {
-        let snapshot = saved.filter(|saved| saved.stamp.environment == environment);
-        Self { environment, trust, snapshot, floor }
+    pub(super) fn new(environment: String, trust: Trust, saved: Option<Definition>, floor: Option<EventId>) -> Self {
+        let definition = saved.filter(|saved| saved.stamp().environment == environment);
+        Self { environment, trust, definition, floor }
     }
 
     /// The state, if it is not older than what was in force before.
-    pub(super) fn current(&self) -> Option<&Snapshot> {
-        let reached = |snapshot: &&Snapshot| self.floor.is_none_or(|floor| position(&snapshot.stamp) >= floor);
-        self.snapshot.as_ref().filter(reached)
+    pub(super) fn current(&self) -> Option<&Definition> {
+        let reached = |known: &&Definition| self.floor.is_none_or(|floor| known.position() >= floor);
+        self.definition.as_ref().filter(reached)
     }
 
     /// Where changes go on from.
     pub(super) fn position(&self) -> Option<EventId> {
-        self.snapshot.as_ref().map(|snapshot| position(&snapshot.stamp))
+        self.definition.as_ref().map(Definition::position)
     }
 
     /// Takes a whole state; whether it is another one.
@@ -59,7 +61,7 @@ impl State {
         if self.position() == Some(found) {
             return Ok(false);
         }
-        self.snapshot = Some(snapshot);
+        self.definition = Some(snapshot.into());
         Ok(true)
     }
 
@@ -84,15 +86,13 @@ impl State {
     /// [`Refusal::Gap`], and nothing is changed.
     pub(super) fn apply(&mut self, change: Change) -> Result<(), Refusal> {
         let after = (change.stamp.epoch, change.after);
-        match &mut self.snapshot {
-            Some(snapshot) => snapshot.apply(change).map_err(Refusal::Gap),
-            None => Err(Refusal::Gap(Gap { at: (0, 0), after })),
-        }
+        let Some(definition) = &self.definition else { return Err(Refusal::Gap(Gap { at: (0, 0), after })) };
+        self.definition = Some(definition.after(change).map_err(Refusal::Gap)?);
+        Ok(())
     }
 }
 
-/// Where a stamp stands.
-pub(super) fn position(stamp: &Stamp) -> EventId {
+fn position(stamp: &Stamp) -> EventId {
     EventId { epoch: stamp.epoch, revision: stamp.revision }
 }
 
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn no_text_that_is_older_is_taken_be_it_signed_well() {
         let key = SecretKey::from_seed(&[1; 32]);
-        let mut state = State::new(ENVIRONMENT.to_owned(), Trust::Key(key.public()), Some(snapshot(2, 5)), None);
+        let mut state = State::new(ENVIRONMENT.to_owned(), Trust::Key(key.public()), Some(snapshot(2, 5).into()), None);
         for (epoch, revision) in [(2, 4), (1, 9)] {
             assert!(matches!(state.take_snapshot(&snapshot(epoch, revision).seal(&key)), Err(Refusal::Older { .. })));
         }
@@ -158,7 +158,7 @@ mod tests {
     fn what_was_in_force_before_a_restart_is_gone_on_from_or_waited_for() {
         let key = SecretKey::from_seed(&[1; 32]);
         let floor = Some(EventId { epoch: 1, revision: 7 });
-        let mut state = State::new(ENVIRONMENT.to_owned(), Trust::Transport, Some(snapshot(1, 5)), floor);
+        let mut state = State::new(ENVIRONMENT.to_owned(), Trust::Transport, Some(snapshot(1, 5).into()), floor);
         assert!(state.current().is_none());
         assert!(matches!(state.take_snapshot(&snapshot(1, 6).seal(&key)), Err(Refusal::Older { .. })));
         for revision in 6..=7 {
@@ -166,7 +166,7 @@ mod tests {
             state.apply(change(1, revision)).expect("follows");
         }
         assert!(state.current().is_some());
-        let other = State::new("shop/test".to_owned(), Trust::Transport, Some(snapshot(1, 5)), None);
+        let other = State::new("shop/test".to_owned(), Trust::Transport, Some(snapshot(1, 5).into()), None);
         assert!(other.position().is_none(), "of another environment");
     }
 }

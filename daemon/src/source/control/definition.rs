@@ -1,0 +1,247 @@
+//! What an environment's flags are at one state: a value that is cheap to copy, and to go on from by a change.
+//!
+//! ```text
+//! definition ──(change)──► definition ──(change)──► definition       each shares all that did not change with the one before
+//!     └── text, document: made only where somebody asks for all of it
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use flags_sync::{Change, EventId, Gap, Snapshot, Stamp};
+use libflags::definition::{DefinitionError, Document, Format, Limits};
+use serde_json::value::RawValue;
+
+use super::shared::SharedMap;
+
+/// All flags of an environment at one state.
+#[derive(Clone, Debug)]
+pub(crate) struct Definition(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: u64,
+    stamp: Stamp,
+    flags: SharedMap<Arc<RawValue>>,
+    evaluators: Arc<BTreeMap<String, Box<RawValue>>>,
+    /// Bytes of the flags in the text, without what stands between them.
+    flags_bytes: usize,
+    /// All of it taken apart, once somebody has asked for that.
+    document: OnceLock<Arc<Document>>,
+}
+
+/// What tells each definition of this process from all others.
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+impl Definition {
+    /// Out of its text, as it was remembered.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no text of a definition.
+    pub(crate) fn from_text(text: &str, stamp: Stamp) -> serde_json::Result<Self> {
+        #[derive(serde::Deserialize)]
+        struct Parts {
+            flags: BTreeMap<String, Box<RawValue>>,
+            #[serde(rename = "$evaluators", default)]
+            evaluators: BTreeMap<String, Box<RawValue>>,
+        }
+        let Parts { flags, evaluators } = serde_json::from_str(text)?;
+        Ok(Snapshot { stamp, flags, evaluators }.into())
+    }
+
+    /// Equal for no two states.
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    pub(crate) fn stamp(&self) -> &Stamp {
+        &self.0.stamp
+    }
+
+    pub(crate) fn position(&self) -> EventId {
+        EventId { epoch: self.0.stamp.epoch, revision: self.0.stamp.revision }
+    }
+
+    /// How many flags it has.
+    pub(crate) fn len(&self) -> usize {
+        self.0.flags.len()
+    }
+
+    /// The definition of a flag.
+    pub(crate) fn flag(&self, key: &str) -> Option<&RawValue> {
+        self.0.flags.get(key).map(|flag| &**flag)
+    }
+
+    /// The state that a change leads to.
+    ///
+    /// # Errors
+    ///
+    /// [`Gap`] where the change does not follow on this state.
+    pub(crate) fn after(&self, change: Change) -> Result<Self, Gap> {
+        let Inner { stamp, flags, evaluators, flags_bytes, .. } = &*self.0;
+        let after = (change.stamp.epoch, change.after);
+        if stamp.position() != after || stamp.environment != change.stamp.environment {
+            return Err(Gap { at: stamp.position(), after });
+        }
+        let (mut flags, mut flags_bytes) = (flags.clone(), *flags_bytes);
+        for key in &change.removed {
+            flags_bytes -= flags.remove(key).map_or(0, |old| bytes(key, &old));
+        }
+        for (key, flag) in change.flags {
+            flags_bytes += bytes(&key, &flag);
+            flags_bytes -= flags.insert(&key, flag.into()).map_or(0, |old| bytes(&key, &old));
+        }
+        let evaluators = change.evaluators.map_or_else(|| Arc::clone(evaluators), Arc::new);
+        Ok(Self::new(change.stamp, flags, evaluators, flags_bytes))
+    }
+
+    /// The flagd definition: JSON, keys sorted; as [`Snapshot::definition`].
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::with_capacity(self.text_bytes());
+        text.push_str(START);
+        for (at, (key, flag)) in self.0.flags.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            // Into memory: there is nothing to fail.
+            let _ = write!(text, "{comma}{}:{}", quoted(key), flag.get());
+        }
+        text.push('}');
+        text.push_str(&self.evaluators_text());
+        text.push('}');
+        text
+    }
+
+    /// How long the text is.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let commas = self.len().saturating_sub(1);
+        START.len() + self.0.flags_bytes + commas + "}".len() + self.evaluators_text().len() + "}".len()
+    }
+
+    /// The text taken apart, under this name; made once, and kept as long as this state is of interest.
+    ///
+    /// # Errors
+    ///
+    /// Where it is beyond the limits.
+    pub(crate) fn document(&self, name: &str, limits: &Limits) -> Result<Arc<Document>, DefinitionError> {
+        if let Some(document) = self.0.document.get() {
+            return Ok(Arc::clone(document));
+        }
+        let document = Arc::new(Document::parse(name, self.text(), Format::Json, limits)?);
+        Ok(Arc::clone(self.0.document.get_or_init(|| document)))
+    }
+
+    /// Whether somebody has asked for all of it.
+    #[cfg(test)]
+    pub(crate) fn has_document(&self) -> bool {
+        self.0.document.get().is_some()
+    }
+
+    /// Whether both say the same, whichever states they are of.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        let flags = |definition: &Self| definition.0.flags.clone();
+        let same_text = |one: &RawValue, other: &RawValue| one.get() == other.get();
+        self.id() == other.id()
+            || (self.len() == other.len()
+                && self.evaluators_text() == other.evaluators_text()
+                && flags(self)
+                    .iter()
+                    .zip(flags(other).iter())
+                    .all(|(one, other)| one.0 == other.0 && same_text(one.1, other.1)))
+    }
+
+    fn evaluators_text(&self) -> String {
+        if self.0.evaluators.is_empty() {
+            return String::new();
+        }
+        #[expect(clippy::expect_used, reason = "a map of texts to JSON has a JSON text")]
+        let evaluators = serde_json::to_string(&*self.0.evaluators).expect("plain data");
+        format!(",\"$evaluators\":{evaluators}")
+    }
+
+    fn new(
+        stamp: Stamp,
+        flags: SharedMap<Arc<RawValue>>,
+        evaluators: Arc<BTreeMap<String, Box<RawValue>>>,
+        flags_bytes: usize,
+    ) -> Self {
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::new(Inner { id, stamp, flags, evaluators, flags_bytes, document: OnceLock::new() }))
+    }
+}
+
+impl From<Snapshot> for Definition {
+    fn from(snapshot: Snapshot) -> Self {
+        let flags_bytes = snapshot.flags.iter().map(|(key, flag)| bytes(key, flag)).sum();
+        let flags = snapshot.flags.into_iter().map(|(key, flag)| (key, Arc::from(flag))).collect();
+        Self::new(snapshot.stamp, flags, Arc::new(snapshot.evaluators), flags_bytes)
+    }
+}
+
+const START: &str = "{\"flags\":{";
+
+/// How much of the text a flag is.
+fn bytes(key: &str, flag: &RawValue) -> usize {
+    quoted(key).len() + ":".len() + flag.get().len()
+}
+
+fn quoted(key: &str) -> String {
+    #[expect(clippy::expect_used, reason = "any text has a JSON text")]
+    serde_json::to_string(key).expect("plain data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(revision: u64) -> Stamp {
+        Stamp { environment: "a/b".to_owned(), epoch: 1, revision, time_ms: 0 }
+    }
+
+    fn raw(text: String) -> Box<RawValue> {
+        RawValue::from_string(text).expect("JSON")
+    }
+
+    fn empty() -> Snapshot {
+        Snapshot { stamp: stamp(1), flags: BTreeMap::new(), evaluators: BTreeMap::new() }
+    }
+
+    #[test]
+    fn whatever_changes_come_its_text_is_that_of_the_snapshot() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut snapshot = empty();
+        let mut definition = Definition::from(snapshot.clone());
+        for revision in 2..1_500 {
+            let key = |random: &mut fastrand::Rng| format!("\u{e4}\"{}\n", random.u32(..400));
+            let flags = (0..random.usize(..4)).map(|_| (key(&mut random), raw(random.u64(..).to_string()))).collect();
+            let removed = (0..random.usize(..4)).map(|_| key(&mut random)).collect();
+            let evaluators = (random.u8(..20) == 0)
+                .then(|| (0..random.u8(..3)).map(|n| (n.to_string(), raw(random.u16(..).to_string()))).collect());
+            let change =
+                Change { stamp: stamp(revision), after: revision - 1, deliberate: false, flags, removed, evaluators };
+            let before = definition.clone();
+            definition = before.after(change.clone()).expect("follows");
+            assert_eq!(before.text(), snapshot.definition(), "what was shared stays");
+            snapshot.apply(change.clone()).expect("follows");
+            assert_eq!(definition.text(), snapshot.definition());
+            assert_eq!(definition.text_bytes(), definition.text().len());
+            assert_eq!((definition.len(), definition.stamp()), (snapshot.flags.len(), &snapshot.stamp));
+            assert_eq!(definition.says_the_same(&before), definition.text() == before.text());
+            assert!(definition.after(change).is_err(), "not twice");
+        }
+        assert!(definition.len() > 100);
+        assert!(definition.says_the_same(&Definition::from(snapshot)));
+    }
+
+    #[test]
+    fn a_document_is_made_once_and_kept_with_its_state() {
+        let definition = Definition::from(empty());
+        let limits = Limits::default();
+        let document = definition.document("name", &limits).expect("good");
+        assert!(Arc::ptr_eq(&document, &definition.clone().document("name", &limits).expect("good")));
+        let mut small = Limits::default();
+        small.document_bytes = 5;
+        assert!(Definition::from(empty()).document("name", &small).is_err());
+    }
+}
