@@ -96,7 +96,7 @@ fn with_store(flags: &Flags, work: impl AsyncFnOnce(Store) -> anyhow::Result<()>
     let config = Config::load(flags)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (store, _news) = Store::open(&config.database)?;
+        let (store, _) = Store::open(&config.database)?;
         work(store).await
     })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -22,12 +23,16 @@ const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// How long an `Idempotency-Key` is remembered.
 const REMEMBERED_MS: i64 = 24 * 3_600 * 1_000;
 
+/// Connections of requests, of the database, and what the process itself has open.
+const OTHER_FILES: u64 = 500;
+
 /// How long requests are given to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop.
 pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     start_log(&config.log_level)?;
+    raise_limit_of_files(config.limits.streams);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(work(config));
     // A transaction that waits for a database must not keep us.
@@ -45,6 +50,20 @@ fn start_log(level: &str) -> anyhow::Result<()> {
         log.json().flatten_event(true).with_current_span(false).init();
     }
     Ok(())
+}
+
+/// Each stream is an open file, and shells allow 1024.
+fn raise_limit_of_files(streams: usize) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        setrlimit(Resource::RLIMIT_NOFILE, hard.max(soft), hard)?;
+        Ok(hard)
+    });
+    match raised {
+        Ok(files) if files > streams as u64 + OTHER_FILES => {}
+        Ok(files) => tracing::warn!(files, streams, "fewer files may be open than streams are admitted"),
+        Err(error) => tracing::warn!("cannot raise the limit of open files: {error}"),
+    }
 }
 
 async fn work(config: Config) -> anyhow::Result<()> {
@@ -77,6 +96,12 @@ async fn work(config: Config) -> anyhow::Result<()> {
         let _ = stopping.wait_for(|stop| *stop).await;
     };
     let router = routes::router(Arc::clone(&app)).into_make_service_with_connect_info::<SocketAddr>();
+    // What waits to be acknowledged must not hold back the next event.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!("{error}");
+        }
+    });
     let server = axum::serve(listener, router).with_graceful_shutdown(until_stopped);
     let mut server = tokio::spawn(server.into_future());
     tokio::select! {

@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use flags_sync::{Change, Stamp};
 use serde::Serialize;
@@ -72,7 +73,7 @@ pub(crate) fn commit(
     let number = integer(revision)?;
     let time_ms = now_ms();
     for edit in &edits {
-        store(transaction, environment.id, &edit.after, number)?;
+        store(transaction, environment.id, edit, number)?;
     }
     let changed = edits.iter().map(|edit| edit.after.flag.key.clone()).collect();
     let (flags, removed) = compile(transaction, environment.id, changed)?;
@@ -83,7 +84,7 @@ pub(crate) fn commit(
         time_ms: u64::try_from(time_ms).unwrap_or(0),
     };
     let change = Change { stamp, after: environment.revision, deliberate, flags, removed, evaluators: None };
-    let text = change.seal(&environment.secret());
+    let text: Arc<str> = change.seal(&environment.secret()).into();
     let values = [
         environment.id.into(),
         number.into(),
@@ -92,7 +93,7 @@ pub(crate) fn commit(
         author.actor.as_str().into(),
         action.into(),
         author.comment.as_str().into(),
-        text.into(),
+        text.as_ref().into(),
     ];
     let sql = "INSERT INTO change (environment_id, revision, epoch, time_ms, actor, action, comment, text) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -111,7 +112,7 @@ pub(crate) fn commit(
     }
     let values = [number.into(), environment.id.into()];
     transaction.execute("UPDATE environment SET revision = $1 WHERE id = $2", &values)?;
-    transaction.notify(News::Environment(environment.id))?;
+    transaction.notify(News::Change { environment: environment.id, revision, text })?;
     Ok(revision)
 }
 
@@ -122,20 +123,17 @@ fn shown(configured: &Configured) -> Json {
 }
 
 /// Writes a configuration; its definition comes later.
-fn store(
-    transaction: &mut dyn Transaction,
-    environment_id: i64,
-    configured: &Configured,
-    revision: i64,
-) -> Result<(), Problem> {
-    let Configured { flag, config } = configured;
+fn store(transaction: &mut dyn Transaction, environment_id: i64, edit: &Edit, revision: i64) -> Result<(), Problem> {
+    let Configured { flag, config } = &edit.after;
     let text = serde_json::to_string(config).map_err(|error| StoreError::Broken(error.to_string()))?;
     let values = [environment_id.into(), flag.id.into(), text.into(), revision.into()];
     let sql = "INSERT INTO flag_config (environment_id, flag_id, config, definition, revision) VALUES ($1, $2, $3, '', $4) \
                ON CONFLICT (environment_id, flag_id) DO UPDATE SET config = excluded.config, revision = excluded.revision";
     transaction.execute(sql, &values)?;
-    let ids = [environment_id.into(), flag.id.into()];
-    transaction.execute("DELETE FROM prerequisite WHERE environment_id = $1 AND flag_id = $2", &ids)?;
+    if edit.before.as_ref().is_some_and(|before| !before.config.prerequisites.is_empty()) {
+        let ids = [environment_id.into(), flag.id.into()];
+        transaction.execute("DELETE FROM prerequisite WHERE environment_id = $1 AND flag_id = $2", &ids)?;
+    }
     let needed: BTreeSet<&str> = config.prerequisites.iter().map(|prerequisite| prerequisite.flag.as_str()).collect();
     for key in needed {
         // One that names no flag is found out by compiling.

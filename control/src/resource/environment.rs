@@ -141,18 +141,25 @@ fn first_edits(
 }
 
 pub(crate) fn find(transaction: &mut dyn Transaction, project: &Project, key: &str) -> Result<Environment, Problem> {
-    let sql = format!("{QUERY} WHERE project_id = $1 AND environment.key = $2");
-    let row = transaction.row(&sql, &[project.id.into(), key.into()])?;
-    let not_found = || Problem::not_found(format!("the project {:?} has no environment {key:?}", project.key));
-    row.map_or_else(|| Err(not_found()), |row| Ok(from(row)?))
+    find_with(transaction, project, key, "")
 }
 
 /// The same, and nobody else changes it until this transaction ends.
 pub(crate) fn lock(transaction: &mut dyn Transaction, project: &Project, key: &str) -> Result<Environment, Problem> {
-    let locks = transaction.for_update();
-    let sql = format!("SELECT id FROM environment WHERE project_id = $1 AND key = $2{locks}");
-    transaction.row(&sql, &[project.id.into(), key.into()])?;
-    find(transaction, project, key)
+    let locks = transaction.for_update_of("environment");
+    find_with(transaction, project, key, &locks)
+}
+
+fn find_with(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    key: &str,
+    locks: &str,
+) -> Result<Environment, Problem> {
+    let sql = format!("{QUERY} WHERE project_id = $1 AND environment.key = $2{locks}");
+    let row = transaction.row(&sql, &[project.id.into(), key.into()])?;
+    let not_found = || Problem::not_found(format!("the project {:?} has no environment {key:?}", project.key));
+    row.map_or_else(|| Err(not_found()), |row| Ok(from(row)?))
 }
 
 /// All of the project, in the order in which everybody locks them.

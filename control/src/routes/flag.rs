@@ -232,8 +232,9 @@ async fn configure<N>(
 where
     N: FnOnce(&Write, &Config, i64) -> Result<Config, Problem> + Send + 'static,
 {
+    let path = format!("{project}/{environment}");
     write
-        .run(app, move |transaction, write| {
+        .run_at(app, &path, move |transaction, write| {
             let project = project::find(transaction, &project)?;
             let environment = environment::lock(transaction, &project, &environment)?;
             write.access.may_at(Scope::Write, &environment)?;

@@ -193,6 +193,13 @@ impl From<StoreError> for Stop {
     }
 }
 
+fn answered(done: Result<Answer, Stop>) -> Result<Answer, Problem> {
+    match done {
+        Ok(answer) | Err(Stop::DryRun(answer)) => Ok(answer),
+        Err(Stop::Problem(problem)) => Err(problem),
+    }
+}
+
 impl Write {
     /// The body.
     ///
@@ -231,21 +238,33 @@ impl Write {
     where
         W: FnOnce(&mut dyn Transaction, &Self) -> Result<Answer, Problem> + Send + 'static,
     {
-        let done = app.store.write(move |transaction| -> Result<Answer, Stop> {
-            if let Some(answer) = self.replay(transaction)? {
-                return Ok(answer);
-            }
-            let answer = work(transaction, &self)?;
-            if self.dry_run {
-                return Err(Stop::DryRun(answer));
-            }
-            self.remember(transaction, &answer)?;
-            Ok(answer)
-        });
-        match done.await {
-            Ok(answer) | Err(Stop::DryRun(answer)) => Ok(answer),
-            Err(Stop::Problem(problem)) => Err(problem),
+        answered(app.store.write(move |transaction| self.perform(transaction, work)).await)
+    }
+
+    /// The same, where `work` locks nothing but the environment at this path: as [`write_at`](crate::store::Store::write_at).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) async fn run_at<W>(self, app: &App, path: &str, work: W) -> Result<Answer, Problem>
+    where
+        W: FnOnce(&mut dyn Transaction, &Self) -> Result<Answer, Problem> + Send + 'static,
+    {
+        answered(app.store.write_at(path, move |transaction| self.perform(transaction, work)).await)
+    }
+
+    fn perform<W>(&self, transaction: &mut dyn Transaction, work: W) -> Result<Answer, Stop>
+    where
+        W: FnOnce(&mut dyn Transaction, &Self) -> Result<Answer, Problem>,
+    {
+        if let Some(answer) = self.replay(transaction)? {
+            return Ok(answer);
         }
+        let answer = work(transaction, self)?;
+        if self.dry_run {
+            return Err(Stop::DryRun(answer));
+        }
+        self.remember(transaction, &answer)?;
+        Ok(answer)
     }
 
     fn replay(&self, transaction: &mut dyn Transaction) -> Result<Option<Answer>, Problem> {

@@ -1,8 +1,9 @@
 //! Where everything is kept: SQLite or PostgreSQL, behind one kind of transaction.
 //!
 //! Statements are written once, in what both databases understand, with `$1` for the first value. Work on a database blocks, so it is done on
-//! threads for that, one transaction a call.
+//! threads for that; writes that come at once may share a transaction, and each is taken back alone.
 
+mod group;
 mod migrate;
 mod pool;
 mod postgres;
@@ -13,9 +14,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use group::{Job, Lanes};
 pub(crate) use migrate::Direction;
 pub(crate) use value::{Row, Value};
 
@@ -32,6 +35,12 @@ pub(crate) trait Transaction {
 
     /// What ends a query whose rows nobody else may change before this transaction ends.
     fn for_update(&self) -> &'static str;
+
+    /// The same for a query of several tables, of which only the rows of `table` are locked.
+    fn for_update_of(&self, table: &str) -> String {
+        let locks = self.for_update();
+        if locks.is_empty() { String::new() } else { format!("{locks} OF {table}") }
+    }
 
     /// Tells every replica, once this is committed.
     fn notify(&mut self, news: News) -> Result<(), StoreError>;
@@ -50,19 +59,64 @@ impl dyn Transaction + '_ {
     }
 }
 
+/// How long a write waits until this replica shows it to hosts. What keeps that busy for longer has its own troubles.
+const SHOWN: Duration = Duration::from_millis(250);
+
 /// What replicas tell each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum News {
     /// An environment with this id has new changes, or is new.
     Environment(i64),
+    /// The next change of an environment: its text. Other replicas are told of the environment only.
+    Change { environment: i64, revision: u64, text: Arc<str> },
     /// Tokens have changed.
     Tokens,
     /// The connection that brings news was lost: anything may have happened.
     Anything,
 }
 
-/// Why the store did not do something.
+/// What comes out of [`Store::open`].
 #[derive(Debug)]
+pub(crate) enum Told {
+    News(News),
+    /// Somebody wants to know when all that was told before is taken in.
+    Mark(oneshot::Sender<()>),
+}
+
+/// Where it goes in.
+#[derive(Clone)]
+struct Tell(mpsc::UnboundedSender<Told>);
+
+impl Tell {
+    /// False where nobody listens any more, as in a program that ends after this.
+    fn tell(&self, news: News) -> bool {
+        self.0.send(Told::News(news)).is_ok()
+    }
+
+    /// Tells what a transaction that is committed has to tell.
+    fn committed(&self, news: Vec<News>) {
+        for news in news {
+            if let News::Change { environment, revision, .. } = &news {
+                tracing::debug!(environment, revision, "committed");
+            }
+            self.tell(news);
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    async fn mark(&self) {
+        let (mark, reached) = oneshot::channel();
+        if self.0.send(Told::Mark(mark)).is_ok() {
+            let _ = tokio::time::timeout(SHOWN, reached).await;
+        }
+    }
+}
+
+/// Why the store did not do something.
+#[derive(Clone, Debug)]
 pub(crate) enum StoreError {
     /// It can't be reached, or is not to be written now; it may be later. Whether a commit that was under way happened is not known.
     Unavailable(String),
@@ -108,7 +162,13 @@ impl FromStr for Location {
 
 /// The database.
 #[derive(Clone)]
-pub(crate) struct Store(Arc<Backend>);
+pub(crate) struct Store(Arc<Inner>);
+
+struct Inner {
+    backend: Backend,
+    lanes: Lanes,
+    tell: Tell,
+}
 
 enum Backend {
     Sqlite(sqlite::Sqlite),
@@ -117,7 +177,7 @@ enum Backend {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &*self.0 {
+        f.write_str(match self.0.backend {
             Backend::Sqlite(_) => "Store(SQLite)",
             Backend::Postgres(_) => "Store(PostgreSQL)",
         })
@@ -129,16 +189,17 @@ impl Store {
     ///
     /// # Errors
     /// Where it can't be opened. A PostgreSQL server that does not answer is found out later.
-    pub(crate) fn open(location: &Location) -> Result<(Self, mpsc::UnboundedReceiver<News>), StoreError> {
+    pub(crate) fn open(location: &Location) -> Result<(Self, mpsc::UnboundedReceiver<Told>), StoreError> {
         let (tell, news) = mpsc::unbounded_channel();
+        let tell = Tell(tell);
         let backend = match location {
-            Location::Sqlite(path) => Backend::Sqlite(sqlite::Sqlite::open(path, tell)?),
-            Location::Postgres(url) => Backend::Postgres(postgres::Postgres::open(url, tell)?),
+            Location::Sqlite(path) => Backend::Sqlite(sqlite::Sqlite::open(path, tell.clone())?),
+            Location::Postgres(url) => Backend::Postgres(postgres::Postgres::open(url, tell.clone())?),
         };
-        Ok((Self(Arc::new(backend)), news))
+        Ok((Self(Arc::new(Inner { backend, lanes: Lanes::default(), tell })), news))
     }
 
-    /// Does `work` in a transaction that may write.
+    /// Does `work` in a transaction that may write. When this returns, what it changed is shown to hosts of this replica, unless that takes unusually long.
     ///
     /// # Errors
     /// `work`'s; nothing has changed then. And where the store can't do it.
@@ -148,12 +209,60 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.write_in(None, work).await
+    }
+
+    /// The same, where `work` locks nothing but the environment at this path (`project/environment`): what others write there at
+    /// the same time may share the transaction. (All that comes to SQLite does: there is one writer anyway.)
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub(crate) async fn write_at<T, E, W>(&self, path: &str, work: W) -> Result<T, E>
+    where
+        W: FnOnce(&mut dyn Transaction) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.write_in(Some(path), work).await
+    }
+
+    async fn write_in<T, E, W>(&self, path: Option<&str>, work: W) -> Result<T, E>
+    where
+        W: FnOnce(&mut dyn Transaction) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (mut job, answer) = group::job(work);
         let store = self.clone();
-        blocking(move || match &*store.0 {
-            Backend::Sqlite(sqlite) => sqlite.write(work),
-            Backend::Postgres(postgres) => postgres.write(work),
-        })
-        .await
+        let lane = match &self.0.backend {
+            Backend::Sqlite(_) => Some(String::new()),
+            Backend::Postgres(_) => path.map(str::to_owned),
+        };
+        match lane {
+            Some(lane) => {
+                if self.0.lanes.enter(&lane, job) {
+                    tokio::task::spawn_blocking(move || store.0.lanes.work(&lane, |jobs| store.transact(jobs)));
+                }
+            }
+            None => {
+                tokio::task::spawn_blocking(move || {
+                    let committed = store.transact(std::slice::from_mut(&mut job));
+                    job.answer(&committed);
+                });
+            }
+        }
+        let result = answer.await.unwrap_or_else(|_| Err(panicked().into()));
+        if result.is_ok() {
+            self.0.tell.mark().await;
+        }
+        result
+    }
+
+    fn transact(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        match &self.0.backend {
+            Backend::Sqlite(sqlite) => sqlite.write(jobs),
+            Backend::Postgres(postgres) => postgres.write(jobs),
+        }
     }
 
     /// Does `work`, all of which sees one state of the database.
@@ -167,7 +276,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let store = self.clone();
-        blocking(move || match &*store.0 {
+        blocking(move || match &store.0.backend {
             Backend::Sqlite(sqlite) => sqlite.read(work),
             Backend::Postgres(postgres) => postgres.read(work),
         })
@@ -195,7 +304,7 @@ impl Store {
     /// Where that fails, and for PostgreSQL, which has tools of its own.
     pub(crate) async fn back_up(&self, to: PathBuf) -> Result<(), StoreError> {
         let store = self.clone();
-        blocking(move || match &*store.0 {
+        blocking(move || match &store.0.backend {
             Backend::Sqlite(sqlite) => sqlite.back_up(&to),
             Backend::Postgres(_) => Err(StoreError::Broken("a PostgreSQL database is backed up by pg_dump".to_owned())),
         })
@@ -210,6 +319,10 @@ where
 {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(_) => Err(StoreError::Broken("a transaction panicked".to_owned()).into()),
+        Err(_) => Err(panicked().into()),
     }
+}
+
+fn panicked() -> StoreError {
+    StoreError::Broken("a transaction panicked".to_owned())
 }

@@ -3,6 +3,7 @@
 //! A URL with several hosts and `target_session_attrs=read-write` finds the standby that was promoted: connections that broke are
 //! made anew, and those that are only good for reading (a primary that became a standby) are given up.
 
+use std::collections::HashMap;
 use std::error::Error as _;
 use std::thread;
 use std::time::Duration;
@@ -11,17 +12,23 @@ use ::postgres::error::SqlState;
 use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::types::private::BytesMut;
 use ::postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use ::postgres::{Client, Config, IsolationLevel, NoTls};
-use tokio::sync::mpsc;
+use ::postgres::{Client, Config, IsolationLevel, NoTls, Statement};
 
+use super::group::{self, Job};
 use super::pool::Pool;
-use super::{News, Row, StoreError, Transaction, Value};
+use super::{News, Row, StoreError, Tell, Transaction, Value};
 
 /// Connections of one replica.
 const CONNECTIONS: usize = 8;
 
 /// The channel of LISTEN and NOTIFY.
 const CHANNEL: &str = "flags";
+
+/// What is told there when tokens have changed; of an environment its id, and after a space whose change it was.
+const TOKENS: &str = "tokens";
+
+/// How many statements a connection keeps prepared. Nearly all are the same few; those of searches vary.
+const STATEMENTS: usize = 256;
 
 /// How long the listener waits before it connects anew.
 const RECONNECT: Duration = Duration::from_millis(200);
@@ -31,7 +38,10 @@ const LISTEN_TURN: Duration = Duration::from_secs(1);
 
 pub(super) struct Postgres {
     config: Config,
-    pool: Pool<Client>,
+    pool: Pool<Connection>,
+    /// Other than that of every other run of this program.
+    instance: String,
+    tell: Tell,
 }
 
 impl Drop for Postgres {
@@ -43,7 +53,7 @@ impl Drop for Postgres {
 }
 
 impl Postgres {
-    pub(super) fn open(url: &str, tell: mpsc::UnboundedSender<News>) -> Result<Self, StoreError> {
+    pub(super) fn open(url: &str, tell: Tell) -> Result<Self, StoreError> {
         // The error's text would show the URL's password.
         let mut config: Config =
             url.parse().map_err(|_| StoreError::Broken("the URL of the database is not understood".to_owned()))?;
@@ -53,49 +63,85 @@ impl Postgres {
         }
         config.keepalives_idle(Duration::from_secs(5));
         config.tcp_user_timeout(Duration::from_secs(10));
-        let listener = config.clone();
-        let spawned = thread::Builder::new().name("listen".to_owned()).spawn(move || listen(&listener, &tell));
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| StoreError::Broken(format!("no random bytes: {error}")))?;
+        let instance = format!("{:016x}", u64::from_le_bytes(random));
+        let listener = Listener { config: config.clone(), instance: instance.clone(), tell: tell.clone() };
+        let spawned = thread::Builder::new().name("listen".to_owned()).spawn(move || listener.listen());
         spawned.map_err(|error| StoreError::Broken(format!("no thread: {error}")))?;
-        Ok(Self { config, pool: Pool::new(CONNECTIONS) })
+        Ok(Self { config, pool: Pool::new(CONNECTIONS), instance, tell })
     }
 
-    pub(super) fn write<T, E: From<StoreError>>(
-        &self,
-        work: impl FnOnce(&mut dyn Transaction) -> Result<T, E>,
-    ) -> Result<T, E> {
+    /// Works jobs in one transaction, and commits what is kept.
+    pub(super) fn write(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        let mut news = Vec::new();
         // Rows that are read to be written are locked (`for_update`), so this level is enough.
-        self.run(false, work)
+        self.run(IsolationLevel::ReadCommitted, false, |active| {
+            let (is_alone, mut anything) = (jobs.len() == 1, false);
+            for job in jobs {
+                let told = active.news.len();
+                if !is_alone {
+                    active.batch("SAVEPOINT job")?;
+                }
+                let is_kept = group::is_kept(job.as_mut(), active);
+                if let Some(why) = &active.lost {
+                    return Err(StoreError::Unavailable(why.clone()));
+                }
+                if !is_kept {
+                    active.news.truncate(told);
+                }
+                if !is_alone {
+                    active.batch(if is_kept { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" })?;
+                }
+                anything |= is_kept;
+            }
+            active.tell_others()?;
+            news = std::mem::take(&mut active.news);
+            Ok(((), anything))
+        })?;
+        self.tell.committed(news);
+        Ok(())
     }
 
     pub(super) fn read<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&mut dyn Transaction) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.run(true, work)
+        self.run(IsolationLevel::RepeatableRead, true, |active| work(active).map(|value| (value, true)))
     }
 
+    /// A transaction, committed where `work` says so.
     fn run<T, E: From<StoreError>>(
         &self,
+        isolation: IsolationLevel,
         only_read: bool,
-        work: impl FnOnce(&mut dyn Transaction) -> Result<T, E>,
+        work: impl FnOnce(&mut Active<'_>) -> Result<(T, bool), E>,
     ) -> Result<T, E> {
-        let connect = || self.config.connect(NoTls).map_err(error);
+        let connect = || {
+            let client = self.config.connect(NoTls).map_err(error)?;
+            Ok(Connection { client, statements: HashMap::new() })
+        };
         let mut is_lost = false;
-        let result = self.pool.with(connect, |client| {
-            let isolation = if only_read { IsolationLevel::RepeatableRead } else { IsolationLevel::ReadCommitted };
+        let result = self.pool.with(connect, |connection| {
+            let Connection { client, statements } = connection;
+            if statements.len() > STATEMENTS {
+                statements.clear();
+            }
             let begun = client.build_transaction().isolation_level(isolation).read_only(only_read).start();
             let result = begun.map_err(|cause| E::from(error(cause))).and_then(|transaction| {
-                let mut active = Active { transaction, is_lost: false };
+                let mut active =
+                    Active { transaction, statements, news: Vec::new(), instance: &self.instance, lost: None };
                 let result = work(&mut active);
                 let transaction = active.transaction;
-                is_lost = active.is_lost;
+                is_lost = active.lost.is_some();
                 match result {
-                    Ok(value) => transaction.commit().map(|()| value).map_err(|cause| {
+                    Ok((value, true)) => transaction.commit().map(|()| value).map_err(|cause| {
                         let cause = error(cause);
                         is_lost |= matches!(cause, StoreError::Unavailable(_));
                         E::from(cause)
                     }),
                     // Dropping it rolls back.
+                    Ok((value, false)) => Ok(value),
                     Err(error) => Err(error),
                 }
             });
@@ -111,30 +157,73 @@ impl Postgres {
     }
 }
 
+/// A connection, and what the server has prepared for it.
+struct Connection {
+    client: Client,
+    statements: HashMap<String, Statement>,
+}
+
 struct Active<'c> {
     transaction: ::postgres::Transaction<'c>,
-    /// Whether a statement failed in a way that says the connection is of no more use.
-    is_lost: bool,
+    statements: &'c mut HashMap<String, Statement>,
+    news: Vec<News>,
+    /// Of this program's run, for others' news not to come back.
+    instance: &'c str,
+    /// Why the connection is of no more use, by a statement that failed so.
+    lost: Option<String>,
 }
 
 impl Active<'_> {
     fn note(&mut self, cause: ::postgres::Error) -> StoreError {
         let cause = error(cause);
-        self.is_lost |= matches!(cause, StoreError::Unavailable(_));
+        if let StoreError::Unavailable(why) = &cause {
+            self.lost = Some(why.clone());
+        }
         cause
+    }
+
+    /// Parsed and planned by the server once a connection.
+    fn prepared(&mut self, sql: &str) -> Result<Statement, StoreError> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.transaction.prepare(sql).map_err(|cause| self.note(cause))?;
+        self.statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// Tells the other replicas when this is committed, each thing once.
+    fn tell_others(&mut self) -> Result<(), StoreError> {
+        let mut payloads: Vec<String> = Vec::new();
+        for news in &self.news {
+            let payload = match news {
+                News::Environment(id) | News::Change { environment: id, .. } => format!("{id} {}", self.instance),
+                News::Tokens => TOKENS.to_owned(),
+                News::Anything => String::new(),
+            };
+            if !payloads.contains(&payload) {
+                payloads.push(payload);
+            }
+        }
+        for payload in payloads {
+            self.rows("SELECT pg_notify($1, $2)", &[CHANNEL.into(), payload.into()])?;
+        }
+        Ok(())
     }
 }
 
 impl Transaction for Active<'_> {
     fn rows(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-        let rows = self.transaction.query(sql, &values).map_err(|cause| self.note(cause))?;
+        let statement = self.prepared(sql)?;
+        let rows = self.transaction.query(&statement, &values).map_err(|cause| self.note(cause))?;
         rows.iter().map(row).collect()
     }
 
     fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, StoreError> {
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-        self.transaction.execute(sql, &values).map_err(|cause| self.note(cause))
+        let statement = self.prepared(sql)?;
+        self.transaction.execute(&statement, &values).map_err(|cause| self.note(cause))
     }
 
     fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
@@ -146,12 +235,8 @@ impl Transaction for Active<'_> {
     }
 
     fn notify(&mut self, news: News) -> Result<(), StoreError> {
-        let payload = match news {
-            News::Environment(id) => id.to_string(),
-            News::Tokens => "tokens".to_owned(),
-            News::Anything => String::new(),
-        };
-        self.rows("SELECT pg_notify($1, $2)", &[CHANNEL.into(), payload.into()]).map(drop)
+        self.news.push(news);
+        Ok(())
     }
 }
 
@@ -203,48 +288,63 @@ fn error(error: ::postgres::Error) -> StoreError {
     // Connection, resources, operator intervention, system error; and what is right to try again.
     let passes = ["08", "53", "57", "58", "40"].iter().any(|class| state.code().starts_with(class));
     let passes = passes || state == SqlState::READ_ONLY_SQL_TRANSACTION || state == SqlState::CANNOT_CONNECT_NOW;
+    // A statement that was prepared before somebody changed the tables: another connection knows the new ones.
+    let passes = passes || state == SqlState::FEATURE_NOT_SUPPORTED && said.contains("cached plan");
     if passes { StoreError::Unavailable(said) } else { StoreError::Broken(format!("{said} ({})", state.code())) }
 }
 
 /// Hands on what replicas tell, until nobody wants it. Whenever the connection was lost, anything may have happened.
-fn listen(config: &Config, tell: &mpsc::UnboundedSender<News>) {
-    while !tell.is_closed() {
-        if let Ok(mut client) = config.connect(NoTls)
-            && client.batch_execute(&format!("LISTEN {CHANNEL}")).is_ok()
-        {
-            if tell.send(News::Anything).is_err() {
+struct Listener {
+    config: Config,
+    instance: String,
+    tell: Tell,
+}
+
+impl Listener {
+    fn listen(&self) {
+        while !self.tell.is_closed() {
+            if let Ok(mut client) = self.config.connect(NoTls)
+                && client.batch_execute(&format!("LISTEN {CHANNEL}")).is_ok()
+            {
+                if !self.tell.tell(News::Anything) {
+                    return;
+                }
+                self.hand_on(&mut client);
+            }
+            thread::sleep(RECONNECT);
+        }
+    }
+
+    /// Returns when the connection broke, or nobody wants news any more.
+    fn hand_on(&self, client: &mut Client) {
+        while !self.tell.is_closed() && !client.is_closed() {
+            if self.hand_on_for_a_turn(client).is_err() {
                 return;
             }
-            hand_on(&mut client, tell);
+            // A server that is gone without a word is noticed by asking.
+            if client.batch_execute("").is_err() {
+                return;
+            }
         }
-        thread::sleep(RECONNECT);
     }
-}
 
-/// Returns when the connection broke, or nobody wants news any more.
-fn hand_on(client: &mut Client, tell: &mpsc::UnboundedSender<News>) {
-    while !tell.is_closed() && !client.is_closed() {
-        if hand_on_for_a_turn(client, tell).is_err() {
-            return;
+    fn hand_on_for_a_turn(&self, client: &mut Client) -> Result<(), ::postgres::Error> {
+        let mut notifications = client.notifications();
+        let mut turn = notifications.timeout_iter(LISTEN_TURN);
+        while let Some(told) = turn.next()? {
+            let (what, from) = told.payload().split_once(' ').unwrap_or((told.payload(), ""));
+            if from == self.instance {
+                // Told here when it was committed.
+                continue;
+            }
+            let news = match what {
+                TOKENS => News::Tokens,
+                what => what.parse().map_or(News::Anything, News::Environment),
+            };
+            if !self.tell.tell(news) {
+                break;
+            }
         }
-        // A server that is gone without a word is noticed by asking.
-        if client.batch_execute("").is_err() {
-            return;
-        }
+        Ok(())
     }
-}
-
-fn hand_on_for_a_turn(client: &mut Client, tell: &mpsc::UnboundedSender<News>) -> Result<(), ::postgres::Error> {
-    let mut notifications = client.notifications();
-    let mut turn = notifications.timeout_iter(LISTEN_TURN);
-    while let Some(told) = turn.next()? {
-        let news = match told.payload() {
-            "tokens" => News::Tokens,
-            payload => payload.parse().map_or(News::Anything, News::Environment),
-        };
-        if tell.send(news).is_err() {
-            break;
-        }
-    }
-    Ok(())
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
-use tokio::sync::mpsc;
 
+use super::group::{self, Job};
 use super::pool::Pool;
-use super::{News, Row, StoreError, Transaction, Value};
+use super::{News, Row, StoreError, Tell, Transaction, Value};
 
 /// Connections that read.
 const READERS: usize = 4;
@@ -21,11 +21,11 @@ pub(super) struct Sqlite {
     path: PathBuf,
     writer: Mutex<Connection>,
     readers: Pool<Connection>,
-    tell: mpsc::UnboundedSender<News>,
+    tell: Tell,
 }
 
 impl Sqlite {
-    pub(super) fn open(path: &Path, tell: mpsc::UnboundedSender<News>) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path, tell: Tell) -> Result<Self, StoreError> {
         let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         // FULL: a commit that was acknowledged outlives a power failure, too.
         writer
@@ -34,22 +34,37 @@ impl Sqlite {
         Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Pool::new(READERS), tell })
     }
 
-    pub(super) fn write<T, E: From<StoreError>>(
-        &self,
-        work: impl FnOnce(&mut dyn Transaction) -> Result<T, E>,
-    ) -> Result<T, E> {
+    /// Works jobs in one transaction, and commits what is kept.
+    pub(super) fn write(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         // A panic in a transaction has rolled it back: the connection is good.
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(error)?;
         let mut active = Active { connection: &transaction, news: Vec::new() };
-        let result = work(&mut active)?;
-        let news = active.news;
-        transaction.commit().map_err(error)?;
-        for news in news {
-            // Nobody listens in a program that ends after this.
-            let _ = self.tell.send(news);
+        let (is_alone, mut anything) = (jobs.len() == 1, false);
+        for job in jobs {
+            let told = active.news.len();
+            if !is_alone {
+                active.batch("SAVEPOINT job")?;
+            }
+            let is_kept = group::is_kept(job.as_mut(), &mut active);
+            if transaction.is_autocommit() {
+                // A full disk, say, takes back everything, also what went well before.
+                return Err(StoreError::Unavailable("SQLite has rolled back the transaction".to_owned()));
+            }
+            if !is_kept {
+                active.news.truncate(told);
+            }
+            if !is_alone {
+                active.batch(if is_kept { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" })?;
+            }
+            anything |= is_kept;
         }
-        Ok(result)
+        let news = active.news;
+        if anything {
+            transaction.commit().map_err(error)?;
+            self.tell.committed(news);
+        }
+        Ok(())
     }
 
     pub(super) fn read<T, E: From<StoreError>>(

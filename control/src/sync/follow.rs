@@ -12,7 +12,7 @@ use super::Live;
 use crate::auth::Auth;
 use crate::clock::now_ms;
 use crate::resource::{change, environment};
-use crate::store::{News, Store, StoreError, Transaction};
+use crate::store::{News, Store, StoreError, Told, Transaction};
 
 /// How often the database is looked at although it has told nothing.
 const LOOK: Duration = Duration::from_secs(1);
@@ -61,6 +61,11 @@ impl Hub {
         environments.values().find(|live| live.id == id).cloned()
     }
 
+    /// Takes a change as it was committed; false where something is missing before it, or nothing is known of the environment.
+    fn take(&self, id: i64, revision: u64, text: &str) -> bool {
+        self.by_id(id).is_some_and(|live| live.newest().revision >= revision || live.advance(text))
+    }
+
     fn note(&self, result: &Result<(), StoreError>) {
         let mut health = self.health.write().unwrap_or_else(PoisonError::into_inner);
         match result {
@@ -81,33 +86,48 @@ impl Hub {
 }
 
 /// Follows the database until the store is gone.
-pub(crate) async fn follow(store: Store, hub: Arc<Hub>, auth: Arc<Auth>, mut news: mpsc::UnboundedReceiver<News>) {
+pub(crate) async fn follow(store: Store, hub: Arc<Hub>, auth: Arc<Auth>, mut told: mpsc::UnboundedReceiver<Told>) {
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         // All that has been told by now: many writes are one look.
-        let mut told = Vec::new();
+        let mut batch = Vec::new();
         let mut everything = false;
         tokio::select! {
             _ = look.tick() => everything = true,
-            count = news.recv_many(&mut told, AT_ONCE) => if count == 0 {
+            count = told.recv_many(&mut batch, AT_ONCE) => if count == 0 {
                 return;
             },
         }
-        if told.iter().any(|news| matches!(news, News::Tokens | News::Anything)) {
+        let (mut named, mut marks, mut tokens) = (BTreeSet::new(), Vec::new(), false);
+        for told in batch {
+            match told {
+                Told::News(News::Change { environment, revision, text }) => {
+                    if !hub.take(environment, revision, &text) {
+                        named.insert(environment);
+                    }
+                }
+                Told::News(News::Environment(id)) => drop(named.insert(id)),
+                Told::News(News::Tokens) => tokens = true,
+                Told::News(News::Anything) => (tokens, everything) = (true, true),
+                Told::Mark(mark) => marks.push(mark),
+            }
+        }
+        if tokens {
             auth.forget();
         }
-        everything |= told.contains(&News::Anything);
-        let named = told.iter().filter_map(|news| if let News::Environment(id) = news { Some(*id) } else { None });
-        let named: BTreeSet<i64> = named.collect();
         if everything {
             let result = catch_up(&store, &hub, None).await;
             hub.note(&result);
-            continue;
+        } else {
+            for id in named {
+                let result = catch_up(&store, &hub, Some(id)).await;
+                hub.note(&result);
+            }
         }
-        for id in named {
-            let result = catch_up(&store, &hub, Some(id)).await;
-            hub.note(&result);
+        for mark in marks {
+            // Who waited may have gone.
+            let _ = mark.send(());
         }
     }
 }
