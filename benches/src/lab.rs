@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 use libflags::Client;
 use tempfile::TempDir;
 
+use crate::control::{Cost, Database, Seen};
 use crate::measure::{Effort, Figures};
 
 /// The figure that the design asks for.
@@ -50,28 +51,55 @@ pub(crate) struct Lab {
     pub(crate) c_program: Option<PathBuf>,
     pub(crate) flagsd: Option<PathBuf>,
     pub(crate) python_path: Option<PathBuf>,
+    /// flags-control, and `benches/c/visible.c`: the rows of the control plane.
+    pub(crate) control: Option<PathBuf>,
+    pub(crate) c_visible: Option<PathBuf>,
     folder: TempDir,
+    /// Where what is written has to reach a disk.
+    disk: TempDir,
     /// The stores made so far, by name: rows share them.
     stores: Mutex<BTreeMap<String, PathBuf>>,
+    kept: Mutex<Kept>,
+}
+
+/// What the control plane's rows share.
+#[derive(Default)]
+struct Kept {
+    /// By their number of flags.
+    databases: BTreeMap<usize, Database>,
+    seen: BTreeMap<String, Vec<Seen>>,
+    costs: Option<Vec<Cost>>,
+    /// What is to be said about the row that is measured.
+    note: String,
+}
+
+/// The programs that rows need; a row whose program is not named is left out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Programs {
+    pub(crate) c: Option<PathBuf>,
+    pub(crate) c_visible: Option<PathBuf>,
+    pub(crate) flagsd: Option<PathBuf>,
+    pub(crate) control: Option<PathBuf>,
+    pub(crate) python_path: Option<PathBuf>,
 }
 
 impl Lab {
-    pub(crate) fn new(
-        effort: Effort,
-        c_program: Option<PathBuf>,
-        flagsd: Option<PathBuf>,
-        python_path: Option<PathBuf>,
-    ) -> Result<Self> {
+    pub(crate) fn new(effort: Effort, programs: Programs) -> Result<Self> {
         // Stores live in memory, as /run does.
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
         Ok(Self {
             effort,
-            c_program,
-            flagsd,
-            python_path,
+            c_program: programs.c,
+            flagsd: programs.flagsd,
+            python_path: programs.python_path,
+            control: programs.control,
+            c_visible: programs.c_visible,
             folder: folder.context("cannot make a folder")?,
+            // What is to outlive a restart of the machine lies there by custom, so it is no memory.
+            disk: TempDir::new_in("/var/tmp").context("cannot make a folder")?,
             stores: Mutex::default(),
+            kept: Mutex::default(),
         })
     }
 
@@ -105,5 +133,60 @@ impl Lab {
     pub(crate) fn client(&self, name: &str, definition: impl FnOnce() -> String) -> Result<Client> {
         let store = self.store(name, definition)?;
         Client::open(Some(&store)).with_context(|| format!("cannot open the store {name}"))
+    }
+
+    /// A fresh folder on the disk.
+    pub(crate) fn disk(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.disk.path().join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// So many where it is measured, few where it is only checked.
+    pub(crate) fn scaled(&self, number: usize) -> usize {
+        if self.effort.repeats == Effort::FULL.repeats { number } else { number.min(48) }
+    }
+
+    /// A database with so many flags; `make` makes it in a folder when it is first asked for.
+    pub(crate) fn database(&self, flags: usize, make: impl FnOnce(&Path) -> Result<Database>) -> Result<Database> {
+        let mut kept = self.kept();
+        if let Some(database) = kept.databases.get(&flags) {
+            return Ok(database.clone());
+        }
+        let folder = self.disk(&format!("flags-{flags}"))?;
+        let database = make(&folder).inspect_err(|_| drop(fs::remove_dir_all(&folder)))?;
+        kept.databases.insert(flags, database.clone());
+        Ok(database)
+    }
+
+    pub(crate) fn seen(&self, name: &str) -> Option<Vec<Seen>> {
+        self.kept().seen.get(name).cloned()
+    }
+
+    pub(crate) fn keep_seen(&self, name: String, seen: Vec<Seen>) -> Vec<Seen> {
+        self.kept().seen.insert(name, seen.clone());
+        seen
+    }
+
+    pub(crate) fn costs(&self) -> Option<Vec<Cost>> {
+        self.kept().costs.clone()
+    }
+
+    pub(crate) fn keep_costs(&self, costs: Vec<Cost>) -> Vec<Cost> {
+        self.kept().costs = Some(costs.clone());
+        costs
+    }
+
+    /// Says something about the row that is measured.
+    pub(crate) fn note(&self, note: String) {
+        self.kept().note = note;
+    }
+
+    pub(crate) fn take_note(&self) -> String {
+        std::mem::take(&mut self.kept().note)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,6 +5,7 @@
 
 mod allocations;
 mod c;
+mod control;
 mod definitions;
 mod evaluate;
 mod lab;
@@ -19,7 +20,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use serde_json::json;
 
-use crate::lab::{Lab, Target};
+use crate::lab::{Lab, Programs, Target};
 use crate::measure::{Effort, Figures};
 
 #[derive(Parser)]
@@ -42,6 +43,12 @@ struct Arguments {
     /// flagsd: the rows that need the daemon.
     #[arg(long, value_name = "PROGRAM")]
     flagsd: Option<std::path::PathBuf>,
+    /// flags-control: the rows of the control plane, which need flagsd too.
+    #[arg(long, value_name = "PROGRAM")]
+    control: Option<std::path::PathBuf>,
+    /// `benches/c/visible.c`, compiled: the control plane's rows that end in a reader in C.
+    #[arg(long, value_name = "PROGRAM")]
+    c_visible: Option<std::path::PathBuf>,
     /// The folder in which Python finds the package: the rows that start Python.
     #[arg(long, value_name = "FOLDER")]
     python_path: Option<std::path::PathBuf>,
@@ -63,10 +70,13 @@ pub(crate) struct Row {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let [role, store, number] = arguments.child.as_slice() {
+        if role == "load" {
+            return control::work();
+        }
         return processes::child(role, store, number.parse()?);
     }
     let rows: Vec<&Row> =
-        [read::ROWS, evaluate::ROWS, c::ROWS, scaling::ROWS, publish::ROWS, processes::ROWS, tail::ROWS]
+        [read::ROWS, evaluate::ROWS, c::ROWS, scaling::ROWS, publish::ROWS, processes::ROWS, tail::ROWS, control::ROWS]
             .into_iter()
             .flatten()
             .filter(|row| {
@@ -83,15 +93,24 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let effort = if arguments.check { Effort::CHECK } else { Effort::FULL };
-    let lab = Lab::new(effort, arguments.c_program, arguments.flagsd, arguments.python_path)?;
+    let programs = Programs {
+        c: arguments.c_program,
+        c_visible: arguments.c_visible,
+        flagsd: arguments.flagsd,
+        control: arguments.control,
+        python_path: arguments.python_path,
+    };
+    let lab = Lab::new(effort, programs)?;
     if !arguments.json {
         println!("{:<18}{:>12}{:>11}{:>11}{:>11}  {:<6} what", "row", "target", "best", "median", "p99", "unit");
     }
     let mut failed = 0;
     for row in rows {
-        match (row.measure)(&lab) {
-            Ok(Some(figures)) if arguments.json => println!("{}", as_json(row, figures)),
-            Ok(Some(figures)) => print_line(row, figures),
+        let measured = (row.measure)(&lab);
+        let note = lab.take_note();
+        match measured {
+            Ok(Some(figures)) if arguments.json => println!("{}", as_json(row, figures, &note)),
+            Ok(Some(figures)) => print_line(row, figures, &note),
             Ok(None) if arguments.json => {}
             Ok(None) => {
                 println!("{:<18}skipped: needs a program that was not named (cargo xtask bench names all)", row.name)
@@ -108,8 +127,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn as_json(row: &Row, figures: Figures) -> serde_json::Value {
-    json!({
+fn as_json(row: &Row, figures: Figures, note: &str) -> serde_json::Value {
+    let mut said = json!({
         "row": row.name,
         "about": row.about,
         "unit": row.unit,
@@ -119,7 +138,11 @@ fn as_json(row: &Row, figures: Figures) -> serde_json::Value {
         "median": rounded(figures.median),
         "p99": rounded(figures.p99),
         "samples": figures.samples,
-    })
+    });
+    if !note.is_empty() {
+        said["note"] = json!(note);
+    }
+    said
 }
 
 /// Four digits after the point are more than any clock here has.
@@ -127,13 +150,13 @@ fn rounded(number: f64) -> f64 {
     (number * 1e4).round() / 1e4
 }
 
-fn print_line(row: &Row, figures: Figures) {
+fn print_line(row: &Row, figures: Figures, note: &str) {
     let mark = match row.target.is_met_by(figures) {
         Some(false) => "!",
         _ => " ",
     };
     println!(
-        "{:<18}{:>12}{:>11.2}{:>11.2}{mark}{:>10.2}  {:<6} {}",
+        "{:<18}{:>12}{:>11.2}{:>11.2}{mark}{:>10.2}  {:<6} {} {note}",
         row.name,
         row.target.text(),
         figures.best,
@@ -151,7 +174,7 @@ mod tests {
     /// Every row that needs no other program runs and answers right; big ones stay out of the everyday run.
     #[test]
     fn every_row_works() {
-        let lab = Lab::new(Effort::CHECK, None, None, None).unwrap();
+        let lab = Lab::new(Effort::CHECK, Programs::default()).unwrap();
         let mut ran = 0;
         for row in [read::ROWS, evaluate::ROWS, publish::ROWS, tail::ROWS].into_iter().flatten() {
             if row.name.ends_with("-10m") || row.name.ends_with("-100k") {

@@ -166,7 +166,7 @@ fn private_kib() -> Result<f64> {
 }
 
 /// The sum of the lines of `/proc/…` that begin with one of `names`.
-fn kib_of(text: &str, names: &[&str]) -> Result<f64> {
+pub(crate) fn kib_of(text: &str, names: &[&str]) -> Result<f64> {
     let mut sum = 0.0;
     for name in names {
         let line = text.lines().find(|line| line.starts_with(name)).with_context(|| format!("no line {name}"))?;

@@ -18,8 +18,21 @@ use crate::{doctor, readme};
 /// A full run takes minutes; one that hangs ends here.
 const LIMIT: Duration = Duration::from_secs(3600);
 
+/// What is measured, each with a record of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Group {
+    /// Flag checks, and how they come to be: the library, its bindings and flagsd.
+    #[default]
+    Checks,
+    /// The control plane, and the way from it to hosts.
+    Control,
+}
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// What is measured.
+    #[arg(value_enum, default_value_t)]
+    group: Group,
     /// Only the rows whose names begin so; may be given more than once. Nothing is recorded then.
     #[arg(long, value_name = "ROW")]
     only: Vec<String>,
@@ -39,47 +52,114 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     doctor::provide()?;
+    match arguments.group {
+        Group::Control => control(arguments),
+        Group::Checks => checks(arguments),
+    }
+}
+
+fn checks(arguments: &Arguments) -> Result<()> {
     let build = if arguments.check { Build::DEBUG } else { Build::DIST };
     build.packages(&["libflags-benches", "libflags-ffi", "libflags-python", "flagsd"])?;
     let c_program = process::scratch("bench")?.join("read");
     build.compile(&process::root().join("benches/c/read.c"), &c_program)?;
     let python_path = build.python_path()?;
     let peers = peers(build, arguments, &python_path)?;
-    if !arguments.json {
-        println!("{}", heading());
+    let mut taken = Taken::new(arguments, Group::Checks)?;
+    let is_python = |row: &str| row.starts_with(PYTHON) || PYTHON.starts_with(row);
+    if arguments.only.is_empty() || !arguments.only.iter().all(|row| row.starts_with(PYTHON_IN_PROCESS)) {
+        let mut command = Command::new(build.file("libflags-benches"));
+        command.arg("--c-program").arg(&c_program).arg("--flagsd").arg(build.file("flagsd"));
+        command.arg("--python-path").arg(&python_path);
+        rows(command, &arguments.only, arguments.check, |row| taken.take(row, &peers))?;
     }
-    let mut limits = limits()?;
-    let mut rows = Vec::new();
-    let mut take = |mut row: Value| {
+    if arguments.only.is_empty() || arguments.only.iter().any(|row| is_python(row)) {
+        python(arguments, &python_path)?.into_iter().for_each(|row| taken.take(row, &peers));
+    }
+    if arguments.check && arguments.only.is_empty() {
+        control_rows(build, arguments, |row| taken.take(row, &peers))?;
+    }
+    let record = record("cargo xtask bench", taken.finish()?, &peers)?;
+    conclude(arguments, &record, "")
+}
+
+/// The control plane's rows, which have a record and a place in the documentation of their own.
+fn control(arguments: &Arguments) -> Result<()> {
+    let build = if arguments.check { Build::DEBUG } else { Build::DIST };
+    let mut taken = Taken::new(arguments, Group::Control)?;
+    let nobody = Peers { not_measured: vec!["no peer does the same".to_owned()], ..Peers::default() };
+    control_rows(build, arguments, |row| taken.take(row, &nobody))?;
+    let record = record("cargo xtask bench control", taken.finish()?, &nobody)?;
+    conclude(arguments, &record, CONTROL)
+}
+
+fn control_rows(build: Build, arguments: &Arguments, take: impl FnMut(Value)) -> Result<()> {
+    build.packages(&["libflags-benches", "libflags-ffi", "flagsd", "flags-control"])?;
+    let c_program = process::scratch("bench")?.join("visible");
+    build.compile(&process::root().join("benches/c/visible.c"), &c_program)?;
+    let mut command = Command::new(build.file("libflags-benches"));
+    command.arg("--control").arg(build.file("flags-control")).arg("--flagsd").arg(build.file("flagsd"));
+    command.arg("--c-visible").arg(&c_program);
+    let all = [CONTROL.to_owned()];
+    rows(command, if arguments.only.is_empty() { &all } else { &arguments.only }, arguments.check, take)
+}
+
+/// The rows so far, with what limits those that miss their target.
+struct Taken {
+    rows: Vec<Value>,
+    limits: BTreeMap<String, String>,
+    are_all: bool,
+    in_table: bool,
+}
+
+impl Taken {
+    fn new(arguments: &Arguments, group: Group) -> Result<Self> {
+        let (are_all, in_table) = (arguments.only.is_empty(), !arguments.json);
+        if in_table {
+            println!("{}", heading());
+        }
+        let is_in_group = |row: &String| arguments.check || row.starts_with(CONTROL) == (group == Group::Control);
+        let limits = limits()?.into_iter().filter(|(row, _)| is_in_group(row)).collect();
+        Ok(Self {
+            rows: Vec::new(),
+            limits,
+            are_all: are_all && (group == Group::Checks || !arguments.check),
+            in_table,
+        })
+    }
+
+    fn take(&mut self, mut row: Value, peers: &Peers) {
         let name = row["row"].as_str().unwrap_or_default().to_owned();
         if let Some(peer) = peers.best(&name) {
             row["best_peer"] = peer;
         }
-        if let Some(limit) = limits.remove(&name).filter(|_| row["met"] == false) {
+        if let Some(limit) = self.limits.remove(&name).filter(|_| row["met"] == false) {
             row["limit"] = json!(limit);
         }
-        if !arguments.json {
+        if self.in_table {
             println!("{}", line(&row));
         }
-        rows.push(row);
-    };
-    let is_python = |row: &str| row.starts_with(PYTHON) || PYTHON.starts_with(row);
-    if arguments.only.is_empty() || !arguments.only.iter().all(|row| row.starts_with(PYTHON_IN_PROCESS)) {
-        rust_and_c(build, arguments, &c_program, &python_path, &mut take)?;
+        self.rows.push(row);
     }
-    if arguments.only.is_empty() || arguments.only.iter().any(|row| is_python(row)) {
-        python(arguments, &python_path)?.into_iter().for_each(&mut take);
+
+    fn finish(self) -> Result<Vec<Value>> {
+        ensure!(!self.rows.is_empty(), "no row has such a name");
+        let unknown = &self.limits;
+        ensure!(unknown.is_empty() || !self.are_all, "{LIMITS} names rows that there are not: {unknown:?}");
+        Ok(self.rows)
     }
-    ensure!(!rows.is_empty(), "no row has such a name");
-    ensure!(limits.is_empty() || !arguments.only.is_empty(), "{LIMITS} names rows that there are not: {limits:?}");
-    let record = record(rows, &peers)?;
+}
+
+/// Keeps a whole record, and shows it; `kind` is how its file and its rows begin.
+fn conclude(arguments: &Arguments, record: &Value, kind: &str) -> Result<()> {
     if arguments.json {
         println!("{record:#}");
     }
     if arguments.only.is_empty() && !arguments.check {
-        let path = keep(&record)?;
-        readme::put_figures(&record, &path)?;
-        println!("\nkept in {}, and shown in README.md", path.display());
+        let path = keep(record, kind)?;
+        let document = readme::Document::of(kind);
+        document.put_figures(record, &path)?;
+        println!("\nkept in {}, and shown in {}", path.display(), document.path());
     }
     if arguments.check {
         println!("{} passed, 0 failed", record["rows"].as_array().map_or(0, Vec::len));
@@ -120,20 +200,12 @@ fn limits() -> Result<BTreeMap<String, String>> {
 }
 
 /// Runs the benchmark program, which prints a row a line, and hands over each as it comes.
-fn rust_and_c(
-    build: Build,
-    arguments: &Arguments,
-    c_program: &Path,
-    python_path: &Path,
-    mut take: impl FnMut(Value),
-) -> Result<()> {
-    let mut command = Command::new(build.file("libflags-benches"));
-    command.arg("--json").arg("--c-program").arg(c_program).arg("--flagsd").arg(build.file("flagsd"));
-    command.arg("--python-path").arg(python_path);
-    for row in &arguments.only {
+fn rows(mut command: Command, only: &[String], check: bool, mut take: impl FnMut(Value)) -> Result<()> {
+    command.arg("--json");
+    for row in only {
         command.arg("--only").arg(row);
     }
-    if arguments.check {
+    if check {
         command.arg("--check");
     }
     let mut program = Program::start("libflags-benches", command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
@@ -170,6 +242,9 @@ fn python(arguments: &Arguments, python_path: &Path) -> Result<Vec<Value>> {
 const PYTHON_TARGETS: &[(&str, f64)] =
     &[("static bool, context dict of 5", 65.0), ("one rule, context dict of 5", 110.0)];
 
+/// How the names of the control plane's rows begin, and of its records.
+const CONTROL: &str = "control-";
+
 /// How the names of rows begin that have to do with Python, and of those that its own benchmark measures.
 const PYTHON: &str = "py-";
 const PYTHON_IN_PROCESS: &str = "py-call-";
@@ -194,7 +269,7 @@ fn python_row(row: &Value, batches: &str) -> Value {
 
 fn heading() -> String {
     format!(
-        "{:<18}{:>10}{:>11}{:>11} {:>11}  {:<6}{:<34}what",
+        "{:<22}{:>10}{:>11}{:>11} {:>11}  {:<6}{:<34}what",
         "row", "target", "best", "median", "p99", "unit", "median of the best peer"
     )
 }
@@ -207,8 +282,9 @@ fn line(row: &Value) -> String {
         let median = peer["median"].as_f64().unwrap_or(f64::NAN);
         format!("{median:.2} {}", peer["name"].as_str().unwrap_or_default())
     });
+    let note = row.get("note").and_then(Value::as_str).map_or_else(String::new, |note| format!(" ({note})"));
     format!(
-        "{:<18}{:>10}{:>11.2}{:>11.2}{mark}{:>11.2}  {:<6}{peer:<34}{}",
+        "{:<22}{:>10}{:>11.2}{:>11.2}{mark}{:>11.2}  {:<6}{peer:<34}{}{note}",
         text("row"),
         text("target"),
         number("best"),
@@ -220,14 +296,14 @@ fn line(row: &Value) -> String {
 }
 
 /// The rows with all that is needed to judge them: which machine, which commit, which command.
-fn record(rows: Vec<Value>, peers: &Peers) -> Result<Value> {
+fn record(command: &str, rows: Vec<Value>, peers: &Peers) -> Result<Value> {
     let commit = process::output_of("git", ["-C", &process::root().to_string_lossy(), "rev-parse", "HEAD"]);
     let changed =
         process::output_of("git", ["-C", &process::root().to_string_lossy(), "status", "--porcelain", "-uno"]);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let load = fs::read_to_string("/proc/loadavg").ok();
     Ok(json!({
-        "command": "cargo xtask bench",
+        "command": command,
         "date": process::output_of("date", ["-u", "+%Y-%m-%d"]).context("cannot ask for the date")?,
         "time": process::output_of("date", ["-u", "+%H:%M:%S"]).context("cannot ask for the time")?,
         "commit": commit,
@@ -257,8 +333,8 @@ fn cpu_model() -> String {
     fields.get("model name").map_or_else(|| std::env::consts::ARCH.to_owned(), |&model| model.to_owned())
 }
 
-/// Writes the record to `benches/record/<machine>/<date>.json` and gives its place in the checkout.
-fn keep(record: &Value) -> Result<PathBuf> {
+/// Writes the record to `benches/record/<machine>/<kind><date>.json` and gives its place in the checkout.
+fn keep(record: &Value, kind: &str) -> Result<PathBuf> {
     let machine = record["machine"]["cpu"].as_str().unwrap_or_default();
     let words: Vec<String> = machine
         .split(|letter: char| !letter.is_ascii_alphanumeric())
@@ -266,8 +342,8 @@ fn keep(record: &Value) -> Result<PathBuf> {
         .map(str::to_lowercase)
         .collect();
     let folder = format!("{}-x{}", words.join("-"), record["machine"]["processors"]);
-    let place =
-        Path::new("benches/record").join(folder).join(format!("{}.json", record["date"].as_str().unwrap_or_default()));
+    let file = format!("{kind}{}.json", record["date"].as_str().unwrap_or_default());
+    let place = Path::new("benches/record").join(folder).join(file);
     let path = process::root().join(&place);
     fs::create_dir_all(path.parent().context("a folder")?)?;
     fs::write(&path, format!("{record:#}\n")).with_context(|| format!("cannot write {}", place.display()))?;

@@ -1,0 +1,167 @@
+//! What each attached host costs, from 10 to 10 000.
+//!
+//! A host is a stream that resumes at the current revision, as flagsd's does; here all are held by one process that only reads, and
+//! that takes a part of the same processors. The database is in memory: its disk has rows of its own.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use flags_sync::{Change, Trust};
+
+use super::http::{Connection, request};
+use super::load::{Load, Order, Role, data_of, value_of};
+use super::plane::{Database, ENVIRONMENT, Plane, config, config_path, processor_seconds, resident_bytes};
+use super::visible::commits;
+use crate::definitions;
+use crate::lab::Lab;
+use crate::measure::{Figures, count};
+
+const FLAGS: usize = 1_000;
+
+/// How many streams, and how many changes each of them gets.
+const SIZES: [(usize, usize); 4] = [(10, 1_600), (100, 400), (1_000, 80), (10_000, 20)];
+
+/// Changes go in so many blocks, in turns with as many that nobody follows.
+const BLOCKS: usize = 4;
+
+/// Which part of the cost.
+#[derive(Clone, Copy)]
+pub(super) enum Of {
+    Cpu,
+    Memory,
+}
+
+/// What so many streams were found to cost.
+#[derive(Clone, Debug)]
+pub(crate) struct Cost {
+    /// Of the server for each stream and change, beyond what the change takes without streams, in microseconds: a block each.
+    cpu_us: Vec<f64>,
+    memory_kib: f64,
+    /// Of the whole server.
+    resident_mib: f64,
+    /// From commit to the last stream, in milliseconds.
+    last_ms: Vec<f64>,
+}
+
+pub(super) fn memory(lab: &Lab) -> Result<Option<Figures>> {
+    Ok(costs(lab)?.and_then(|costs| Some(Figures::exact(costs.last()?.resident_mib))))
+}
+
+pub(super) fn delivery(lab: &Lab) -> Result<Option<Figures>> {
+    costs(lab)?.and_then(|costs| Some(Figures::of(costs.last()?.last_ms.clone()))).transpose()
+}
+
+pub(super) fn cost(lab: &Lab, size: usize, of: Of) -> Result<Option<Figures>> {
+    let Some(costs) = costs(lab)? else { return Ok(None) };
+    let cost = costs.get(size).context("a size")?;
+    Ok(Some(match of {
+        Of::Cpu => Figures::of(cost.cpu_us.clone())?,
+        Of::Memory => Figures::exact(cost.memory_kib),
+    }))
+}
+
+pub(super) fn growth(lab: &Lab) -> Result<Option<Figures>> {
+    let Some(costs) = costs(lab)? else { return Ok(None) };
+    let median = |cost: &Cost| Figures::of(cost.cpu_us.clone()).map(|figures| figures.median);
+    let (few, many) = (median(&costs[1])?, median(&costs[3])?);
+    Ok(Some(Figures::exact(many / few)))
+}
+
+/// Streams that are held until this is dropped.
+pub(super) fn follow(plane: &Plane, streams: usize) -> Result<Load> {
+    let from = format!("1.{}", plane.revision(ENVIRONMENT)?);
+    let path = format!("/sync/v1/{ENVIRONMENT}/stream");
+    Load::start(&Role::Follow { address: plane.address(), path, token: plane.admin().to_owned(), from, streams })
+}
+
+fn costs(lab: &Lab) -> Result<Option<Vec<Cost>>> {
+    if let Some(costs) = lab.costs() {
+        return Ok(Some(costs));
+    }
+    let Some(database) = Database::with_flags(lab, "hosts", lab.scaled(FLAGS))? else { return Ok(None) };
+    let database = database.copied(&lab.folder("hosts")?)?;
+    let plane = database.serve_logging(lab, "debug")?;
+    let mut writer = Writer::new(lab, &plane)?;
+    // What the first requests leave behind is not the streams'.
+    writer.change(&plane, lab.effort.repeats * 3)?;
+    let mut costs = Vec::new();
+    for (streams, changes) in SIZES {
+        let (streams, changes) = (lab.scaled(streams).min(streams), (changes * lab.effort.repeats / 60).max(BLOCKS));
+        costs.push(measure(&plane, &mut writer, streams, changes)?);
+    }
+    Ok(Some(lab.keep_costs(costs)))
+}
+
+fn measure(plane: &Plane, writer: &mut Writer, streams: usize, changes: usize) -> Result<Cost> {
+    let block = changes / BLOCKS;
+    let (mut cpu_us, mut last) = (Vec::new(), Vec::new());
+    let mut without = Vec::new();
+    for _ in 0..BLOCKS {
+        let before = processor_seconds(plane.pid())?;
+        // As many as with the streams, and some more where those are few: a change itself takes much longer than handing it to one stream.
+        writer.change(plane, block.max(40))?;
+        without.push((processor_seconds(plane.pid())? - before) / count(block.max(40)));
+    }
+    let without = Figures::of(without)?.median;
+    let before = resident_bytes(plane.pid())?;
+    let mut load = follow(plane, streams)?;
+    for _ in 0..BLOCKS {
+        let cpu = processor_seconds(plane.pid())?;
+        for _ in 0..block {
+            let revision = writer.next(plane)?;
+            load.order(&Order::Until { id: format!("1.{revision}") })?;
+            let done = load.answer()?;
+            ensure!(done.answers == streams as u64, "{} streams have the change", done.answers);
+            check(&done.event, revision)?;
+            last.push((revision, done.at[2]));
+        }
+        let spent = processor_seconds(plane.pid())? - cpu - without * count(block);
+        cpu_us.push(spent * 1e6 / count(block * streams));
+    }
+    let resident = resident_bytes(plane.pid())?;
+    drop(load);
+    let committed = commits(&plane.log())?;
+    let last_ms = last.into_iter().map(|(revision, at)| {
+        let committed = committed.get(&revision).with_context(|| format!("revision {revision} is not in the log"))?;
+        Ok((at - committed) / 1e3)
+    });
+    let last_ms = last_ms.collect::<Result<_>>()?;
+    // Until the server has noticed that they are gone.
+    thread::sleep(Duration::from_millis(300));
+    let memory_kib = (resident - before).max(0.0) / 1024.0 / count(streams);
+    Ok(Cost { cpu_us, memory_kib, resident_mib: resident / f64::from(1 << 20), last_ms })
+}
+
+/// All streams got the same bytes, and those are the signed change to this revision.
+fn check(event: &str, revision: u64) -> Result<()> {
+    let change = Change::open(data_of(event)?, ENVIRONMENT, &Trust::Transport)?;
+    ensure!(change.stamp.revision == revision && change.flags.len() == 1, "another change: {}", value_of(event)?);
+    Ok(())
+}
+
+/// Turns one flag on and off.
+struct Writer {
+    connection: Connection,
+    flag: usize,
+    on: bool,
+}
+
+impl Writer {
+    fn new(lab: &Lab, plane: &Plane) -> Result<Self> {
+        let flag = lab.scaled(FLAGS) / 2;
+        Ok(Self { connection: plane.connect()?, flag, on: definitions::answer(flag) })
+    }
+
+    fn change(&mut self, plane: &Plane, times: usize) -> Result<()> {
+        (0..times).try_for_each(|_| self.next(plane).map(drop))
+    }
+
+    /// Returns the revision.
+    fn next(&mut self, plane: &Plane) -> Result<u64> {
+        self.on = !self.on;
+        let text = request("PATCH", &config_path(ENVIRONMENT, self.flag), plane.admin(), "", &config(self.on));
+        self.connection.send(text.as_bytes())?;
+        self.connection.receive()?.json()?["revision"].as_u64().context("a revision")
+    }
+}
