@@ -41,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) management: Option<SocketAddr>,
     pub(crate) log_level: String,
     pub(crate) limits: LimitSettings,
+    pub(crate) log: LogSettings,
 }
 
 /// The file.
@@ -52,6 +53,23 @@ struct File {
     management: Option<SocketAddr>,
     log_level: Option<String>,
     limits: LimitSettings,
+    log: LogSettings,
+}
+
+/// `[log]`: what is kept of the environments' changes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogSettings {
+    /// How long; absent: for ever.
+    pub(crate) keep_days: Option<u32>,
+    /// How many of each environment, whatever their age.
+    pub(crate) keep_changes: u32,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { keep_days: None, keep_changes: 10_000 }
+    }
 }
 
 /// `[limits]`
@@ -110,6 +128,7 @@ impl Config {
             management: flags.management.or(file.management),
             log_level: flags.log_level.clone().or(file.log_level).unwrap_or_else(|| "info".to_owned()),
             limits: file.limits,
+            log: file.log,
         })
     }
 }

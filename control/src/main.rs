@@ -22,6 +22,7 @@ mod observe;
 mod parse;
 mod problem;
 mod resource;
+mod retention;
 mod routes;
 mod serve;
 mod store;
@@ -65,6 +66,8 @@ enum Command {
         #[command(flatten)]
         flags: Flags,
     },
+    /// Take an older state: hosts follow it, as of a new epoch
+    Restore(command::Restore),
     /// Make an environment's flags what a flagd file says, as one change; flags that the file does not have stay
     Import(command::Import),
     /// Print an environment's flags as a file that `import` makes the same of
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
             with_store(&flags, async move |store| migrate(&store, direction).await)
         }
         Command::Backup { to, flags } => with_store(&flags, async move |store| Ok(store.back_up(to).await?)),
+        Command::Restore(restore) => restore.run(),
         Command::Import(import) => with_store(&import.flags.clone(), async move |store| import.run(&store).await),
         Command::Export(export) => with_store(&export.flags.clone(), async move |store| export.run(&store).await),
     };

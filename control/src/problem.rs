@@ -15,7 +15,7 @@ pub(crate) struct Problem {
     kind: &'static str,
     detail: String,
     errors: Vec<Fault>,
-    /// What is there now, where the request came too late.
+    /// What is there now, where the request came too late; where the log begins, if it was about what was before.
     revision: Option<i64>,
     retry_after_s: Option<u64>,
 }
@@ -57,6 +57,12 @@ impl Problem {
     pub(crate) fn outdated(revision: i64) -> Self {
         let detail = format!("it has changed meanwhile: its revision is {revision} now");
         Self { revision: Some(revision), ..Self::new(StatusCode::PRECONDITION_FAILED, "outdated", detail) }
+    }
+
+    /// The log no longer has that; it begins at `begins`.
+    pub(crate) fn gone(begins: u64) -> Self {
+        let detail = format!("the log begins at revision {begins}: what was before was thrown away");
+        Self { revision: i64::try_from(begins).ok(), ..Self::new(StatusCode::GONE, "log-begins-later", detail) }
     }
 
     /// Something in the body is not as it has to be.

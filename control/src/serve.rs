@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::store::{Store, StoreError};
-use crate::{observe, routes, sync};
+use crate::{observe, retention, routes, sync};
 
 /// How often what is old is thrown away, and what tokens were used for is written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
@@ -126,7 +126,8 @@ async fn keep_house(app: Arc<App>) {
         turn.tick().await;
         app.limits.tidy();
         let forgotten = forget_answers(&app.store).await;
-        if let Err(error) = forgotten.and(app.auth.write_uses().await) {
+        let pruned = retention::prune(&app.store, &app.config.log).await;
+        if let Err(error) = forgotten.and(pruned).and(app.auth.write_uses().await) {
             tracing::debug!("{error}");
         }
     }

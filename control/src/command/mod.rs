@@ -1,7 +1,9 @@
 //! Commands that work on the database themselves, without a server.
 
+mod restore;
 mod transfer;
 
+pub(crate) use restore::Restore;
 pub(crate) use transfer::{Export, Import};
 
 use crate::problem::Problem;

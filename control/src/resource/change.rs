@@ -270,18 +270,29 @@ pub(crate) fn log(
     before: i64,
     limit: i64,
 ) -> Result<Vec<Entry>, Problem> {
-    let mut values: Vec<Value> = vec![environment_id.into(), before.into(), limit.into()];
-    let mut condition = String::new();
+    let mut values: Vec<Value> = vec![before.into(), limit.into()];
+    let mut condition = "revision < $2".to_owned();
     if let Some(key) = flag_key {
         values.push(key.into());
         condition.push_str(
             " AND revision IN (SELECT revision FROM change_flag WHERE environment_id = $1 AND flag_key = $4)",
         );
     }
+    condition.push_str(" ORDER BY revision DESC LIMIT $3");
+    entries(transaction, environment_id, &condition, &values)
+}
+
+/// Entries of an environment's log, with what they did to flags. `more` are the values of `condition`, from `$2`.
+pub(super) fn entries(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    condition: &str,
+    more: &[Value],
+) -> Result<Vec<Entry>, Problem> {
     let sql = format!(
-        "SELECT revision, epoch, time_ms, actor, action, comment FROM change \
-         WHERE environment_id = $1 AND revision < $2{condition} ORDER BY revision DESC LIMIT $3"
+        "SELECT revision, epoch, time_ms, actor, action, comment FROM change WHERE environment_id = $1 AND {condition}"
     );
+    let values: Vec<Value> = std::iter::once(environment_id.into()).chain(more.iter().cloned()).collect();
     let mut entries = Vec::new();
     for mut row in transaction.rows(&sql, &values)? {
         entries.push(Entry {
@@ -316,7 +327,7 @@ pub(crate) fn as_of(
     rows.into_iter().map(|row| Ok(entry_flag(row)?)).collect()
 }
 
-fn entry_flag(mut row: crate::store::Row) -> Result<EntryFlag, StoreError> {
+pub(super) fn entry_flag(mut row: crate::store::Row) -> Result<EntryFlag, StoreError> {
     let json = |text: Option<String>| match text {
         Some(text) => serde_json::from_str(&text).map_err(|error| StoreError::Broken(error.to_string())),
         None => Ok(Json::Null),

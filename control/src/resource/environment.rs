@@ -1,5 +1,7 @@
 //! Environments of a project: what hosts follow, each with revisions and a key of its own.
 
+use std::collections::BTreeMap;
+
 use flags_sync::SecretKey;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,8 @@ pub(crate) struct Environment {
     pub(crate) epoch: u64,
     pub(crate) revision: u64,
     pub(crate) created_ms: i64,
+    /// The first revision that the log still has.
+    pub(crate) log_begins: u64,
     seed: [u8; 32],
 }
 
@@ -37,6 +41,8 @@ pub(crate) struct EnvironmentView {
     revision: u64,
     /// What hosts check its snapshots with.
     public_key: String,
+    /// The first revision that the log still has.
+    log_begins: u64,
     created_ms: i64,
 }
 
@@ -53,7 +59,7 @@ pub(crate) struct NewEnvironment {
 }
 
 const QUERY: &str = "SELECT environment.id, project_id, project.key || '/' || environment.key, environment.key, \
-     environment.name, epoch, revision, environment.created_ms, seed \
+     environment.name, epoch, revision, environment.created_ms, seed, log_begins \
      FROM environment JOIN project ON project.id = project_id";
 
 impl Environment {
@@ -68,6 +74,7 @@ impl Environment {
             epoch: self.epoch,
             revision: self.revision,
             public_key: self.secret().public().to_string(),
+            log_begins: self.log_begins,
             created_ms: self.created_ms,
         }
     }
@@ -98,6 +105,7 @@ pub(crate) fn create(
         epoch: 1,
         revision: 0,
         created_ms: now_ms(),
+        log_begins: 1,
         seed,
     };
     let values = [
@@ -177,6 +185,38 @@ pub(crate) fn list(transaction: &mut dyn Transaction, project: &Project) -> Resu
     transaction.rows(&sql, &[project.id.into()])?.into_iter().map(|row| Ok(from(row)?)).collect()
 }
 
+/// Begins a new epoch of every environment, after an older state was restored: hosts take it then, although its revisions are lower.
+///
+/// `replaced` are the epochs of the state that was there, by seed. An environment that is not among them may have been restored any number of times:
+/// its epoch becomes the time in seconds, which is above whatever was counted.
+///
+/// Returns path, epoch and revision of each.
+pub(crate) fn begin_epoch(
+    transaction: &mut dyn Transaction,
+    replaced: &BTreeMap<Vec<u8>, u64>,
+) -> Result<Vec<(String, u64, u64)>, Problem> {
+    let author = Author { actor: "flags-control restore".to_owned(), comment: String::new() };
+    let now_s = u64::try_from(now_ms() / 1_000).unwrap_or(0);
+    // Answers to requests that have not happened any more.
+    transaction.execute("DELETE FROM idempotency", &[])?;
+    let mut begun = Vec::new();
+    for id in ids(transaction)? {
+        let Some(found) = with_id(transaction, id)? else { continue };
+        let other = replaced.get(found.seed.as_slice()).copied().unwrap_or(now_s);
+        let environment = Environment { epoch: found.epoch.max(other) + 1, ..found };
+        let values = [change::integer(environment.epoch)?.into(), id.into()];
+        transaction.execute("UPDATE environment SET epoch = $1 WHERE id = $2", &values)?;
+        let revision = change::commit(transaction, &environment, &author, "environment.restore", Vec::new(), false)?;
+        begun.push((environment.path, environment.epoch, revision));
+    }
+    Ok(begun)
+}
+
+/// Of all projects.
+pub(crate) fn ids(transaction: &mut dyn Transaction) -> Result<Vec<i64>, StoreError> {
+    transaction.rows("SELECT id FROM environment ORDER BY id", &[])?.iter_mut().map(|row| row.integer(0)).collect()
+}
+
 pub(crate) fn with_id(transaction: &mut dyn Transaction, id: i64) -> Result<Option<Environment>, StoreError> {
     transaction.row(&format!("{QUERY} WHERE environment.id = $1"), &[id.into()])?.map(from).transpose()
 }
@@ -192,5 +232,6 @@ fn from(mut row: Row) -> Result<Environment, StoreError> {
         revision: row.count(6)?,
         created_ms: row.integer(7)?,
         seed: row.bytes(8)?.try_into().map_err(|_| StoreError::Broken("a seed is not 32 bytes long".to_owned()))?,
+        log_begins: row.count(9)?,
     })
 }

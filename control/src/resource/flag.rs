@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::change::{self, Author, Edit};
 use super::environment::{self, Environment};
+use super::log;
 use super::project::Project;
 use crate::clock::now_ms;
 use crate::definition::Configured;
@@ -215,6 +216,7 @@ pub(crate) fn roll_back(
         let detail = format!("the environment has had {} revisions", environment.revision);
         return Err(Problem::invalid("/revision", detail));
     }
+    log::check_since(environment, revision)?;
     let mut edits = Vec::new();
     for old in change::as_of(transaction, environment.id, revision)? {
         let flag = find(transaction, project, &old.key)?;

@@ -3,6 +3,7 @@
 pub(crate) mod change;
 pub(crate) mod environment;
 pub(crate) mod flag;
+pub(crate) mod log;
 pub(crate) mod project;
 pub(crate) mod token;
 pub(crate) mod transfer;

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::auth::Access;
 use crate::problem::Problem;
 use crate::resource::token::Scope;
-use crate::resource::{change, environment, flag, project};
+use crate::resource::{change, environment, flag, log, project};
 
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -29,6 +29,10 @@ pub(super) async fn list(
         let project = project::find(transaction, &project)?;
         let environment = environment::find(transaction, &project, &environment)?;
         access.may_at(Scope::Read, &environment)?;
+        if before < i64::MAX {
+            // A page that ended before the log was cut goes on nowhere.
+            log::check_since(&environment, u64::try_from(before).unwrap_or(0).saturating_sub(2))?;
+        }
         change::log(transaction, environment.id, page.flag.as_deref(), before, limit + 1)
     });
     Answer::ok(&Items::new(entries.await?, limit, |entry| entry.revision.to_string()))

@@ -4,6 +4,7 @@ mod change;
 mod environment;
 mod flag;
 mod health;
+mod log;
 mod project;
 pub(crate) mod request;
 mod token;
@@ -35,6 +36,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/projects/{project}/environments/{environment}", get(environment::show))
         .route("/projects/{project}/environments/{environment}/rollback", post(change::roll_back))
         .route("/projects/{project}/environments/{environment}/changes", get(change::list))
+        .route("/projects/{project}/environments/{environment}/changes/export", get(log::export))
+        .route("/projects/{project}/environments/{environment}/diff", get(log::diff))
         .route(
             "/projects/{project}/environments/{environment}/flags/{flag}",
             get(flag::show_config).put(flag::put_config).patch(flag::patch_config),

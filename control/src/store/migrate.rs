@@ -8,11 +8,18 @@ struct Step {
     down: &'static str,
 }
 
-const STEPS: &[Step] = &[Step {
-    name: "0001_start",
-    up: include_str!("../../migrations/0001_start.up.sql"),
-    down: include_str!("../../migrations/0001_start.down.sql"),
-}];
+const STEPS: &[Step] = &[
+    Step {
+        name: "0001_start",
+        up: include_str!("../../migrations/0001_start.up.sql"),
+        down: include_str!("../../migrations/0001_start.down.sql"),
+    },
+    Step {
+        name: "0002_log",
+        up: include_str!("../../migrations/0002_log.up.sql"),
+        down: include_str!("../../migrations/0002_log.down.sql"),
+    },
+];
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod migrate;
 mod pool;
 mod postgres;
 mod sqlite;
+pub(crate) mod sqlite_file;
 mod value;
 
 use std::fmt;

@@ -160,7 +160,7 @@ impl rusqlite::ToSql for Value {
     }
 }
 
-fn error(error: rusqlite::Error) -> StoreError {
+pub(super) fn error(error: rusqlite::Error) -> StoreError {
     use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
     if let rusqlite::Error::SqliteFailure(failure, _) = &error {
         if matches!(failure.extended_code, SQLITE_CONSTRAINT_UNIQUE | SQLITE_CONSTRAINT_PRIMARYKEY) {

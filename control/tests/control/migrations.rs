@@ -12,10 +12,16 @@ fn the_tables_go_up_and_down_and_a_server_says_what_is_missing() {
         assert_eq!(run(&["migrate"]), (true, "nothing to do\n".to_owned()));
         let (again, said) = run(&["init"]);
         assert!(!again && said.contains("tokens already"), "{said}");
-        assert_eq!(run(&["migrate", "--down"]), (true, "0001_start: taken back\n".to_owned()));
+        let mut taken_back = 0;
+        while run(&["migrate", "--down"]).1 != "nothing to do\n" {
+            taken_back += 1;
+            assert!(taken_back < 100);
+        }
         let (served, said) = run(&["serve", "--listen", "127.0.0.1:0"]);
         assert!(!served && said.contains("0001_start") && said.contains("flags-control migrate"), "{said}");
-        assert_eq!(run(&["migrate"]), (true, "0001_start: done\n".to_owned()));
+        let (done, said) = run(&["migrate"]);
+        assert!(done && said.starts_with("0001_start: done\n"), "{said}");
+        assert_eq!(said.lines().count(), taken_back);
         assert!(run(&["init"]).0);
     });
 }

@@ -1,0 +1,118 @@
+//! A SQLite database as a file: copied, and put in another one's place.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::StoreError;
+use super::sqlite::error;
+
+/// The database that is about to be replaced; locked, so that nobody uses it.
+pub(crate) struct Replaced(Option<Connection>);
+
+impl Replaced {
+    /// # Errors
+    /// Where there is a database and `may_replace` is false, where somebody uses it, and where it is no database.
+    pub(crate) fn claim(path: &Path, may_replace: bool) -> Result<Self, StoreError> {
+        let is_there = fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0);
+        if !is_there {
+            return Ok(Self(None));
+        }
+        if !may_replace {
+            return Err(StoreError::Broken(format!(
+                "there is a database at {}: --replace overwrites it",
+                path.display()
+            )));
+        }
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(error)?;
+        connection.busy_timeout(Duration::ZERO).map_err(error)?;
+        // This mode is only left while nobody else has the file open, and leaves it without a companion.
+        let left = connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0));
+        let in_use = |why: String| StoreError::Broken(format!("{} is in use: {why}", path.display()));
+        match left {
+            Ok(mode) if mode == "delete" => {}
+            Ok(mode) => return Err(in_use(format!("its journal stays in mode {mode}"))),
+            Err(why) => return Err(in_use(why.to_string())),
+        }
+        connection.execute_batch("BEGIN EXCLUSIVE").map_err(|why| in_use(why.to_string()))?;
+        Ok(Self(Some(connection)))
+    }
+
+    /// The epochs of its environments, each by its seed, which no other environment has.
+    pub(crate) fn epochs(&self) -> Result<BTreeMap<Vec<u8>, u64>, StoreError> {
+        let Some(connection) = &self.0 else { return Ok(BTreeMap::new()) };
+        // One without tables has none.
+        let Ok(mut statement) = connection.prepare("SELECT seed, epoch FROM environment") else {
+            return Ok(BTreeMap::new());
+        };
+        let epoch = |epoch: i64| u64::try_from(epoch).unwrap_or(0);
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, epoch(row.get(1)?)))).map_err(error)?;
+        rows.collect::<Result<_, _>>().map_err(error)
+    }
+}
+
+/// A copy of a database that is not in its place yet; it goes where that does not come to pass.
+pub(crate) struct Copied(PathBuf);
+
+/// Copies a database to a file beside `path`, writes that are still in its log included.
+///
+/// # Errors
+/// Where it is no database of this program, or can't be copied.
+pub(crate) fn copy_beside(from: &Path, path: &Path) -> Result<Copied, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".restoring");
+    let copied = Copied(name.into());
+    copied.remove();
+    let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(error)?;
+    let is_ours = source.prepare("SELECT name FROM migration").is_ok();
+    if !is_ours {
+        return Err(StoreError::Broken("it is not a database of flags-control".to_owned()));
+    }
+    source.backup("main", &copied.0, None).map_err(error)?;
+    Ok(copied)
+}
+
+impl Copied {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes it the database at `path`; nobody has it open.
+    pub(crate) fn put_in_place(self, path: &Path) -> Result<(), StoreError> {
+        let copy = Connection::open_with_flags(&self.0, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(error)?;
+        copy.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0)).map_err(error)?;
+        copy.close().map_err(|(_, why)| error(why))?;
+        let failed = |why: std::io::Error| StoreError::Broken(format!("{}: {why}", path.display()));
+        File::open(&self.0).and_then(|file| file.sync_all()).map_err(failed)?;
+        // The log of a database that is no more would be taken for this one's.
+        for companion in companions(path) {
+            let _ = fs::remove_file(companion);
+        }
+        fs::rename(&self.0, path).map_err(failed)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+
+    fn remove(&self) {
+        for file in companions(&self.0).into_iter().chain([self.0.clone()]) {
+            let _ = fs::remove_file(file);
+        }
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn companions(path: &Path) -> [PathBuf; 2] {
+    ["-wal", "-shm"].map(|ending| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        name.into()
+    })
+}
