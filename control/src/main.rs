@@ -24,6 +24,7 @@ mod problem;
 mod resource;
 mod retention;
 mod routes;
+mod scheduler;
 mod serve;
 mod store;
 mod sync;

@@ -34,6 +34,7 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
     metrics::set_global_recorder(recorder)?;
     describe_counter!("flags_control_requests_total", "Requests answered, by method, route and status");
     describe_counter!("flags_control_log_pruned_total", "Changes of the logs that were thrown away");
+    describe_counter!("flags_control_schedules_total", "Scheduled changes that were made, or failed, by outcome");
     describe_histogram!("flags_control_request_seconds", "Seconds to the answer's first byte, by route");
     describe_gauge!("flags_control_streams", "Streams that hosts follow, by environment");
     describe_gauge!("flags_control_revision", "The revision that hosts get, by environment");

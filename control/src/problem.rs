@@ -106,13 +106,28 @@ impl Problem {
         if self.errors.is_empty() { vec![Fault { pointer: String::new(), detail: self.detail }] } else { self.errors }
     }
 
-    #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
     pub(crate) fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// As the API tells it.
+    pub(crate) fn document(&self) -> serde_json::Value {
+        serde_json::json!(self.parts())
+    }
+
+    fn parts(&self) -> Document<'_> {
+        Document {
+            r#type: format!("urn:libflags:problem:{}", self.kind),
+            title: self.status.canonical_reason().unwrap_or("Refused"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            errors: &self.errors,
+            revision: self.revision,
+        }
     }
 }
 
@@ -136,14 +151,7 @@ impl From<StoreError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let document = Document {
-            r#type: format!("urn:libflags:problem:{}", self.kind),
-            title: self.status.canonical_reason().unwrap_or("Refused"),
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            errors: &self.errors,
-            revision: self.revision,
-        };
+        let document = self.parts();
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.retry_after_s {

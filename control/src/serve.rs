@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::store::{Store, StoreError};
-use crate::{observe, retention, routes, sync};
+use crate::{observe, retention, routes, scheduler, sync};
 
 /// How often what is old is thrown away, and what tokens were used for is written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
@@ -89,6 +89,7 @@ async fn work(config: Config) -> anyhow::Result<()> {
     }
     tokio::spawn(sync::follow(store, Arc::clone(&app.hub), Arc::clone(&app.auth), news));
     tokio::spawn(keep_house(Arc::clone(&app)));
+    tokio::spawn(scheduler::run(Arc::clone(&app)));
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "serving");
 
     let mut stopping = app.stopping.subscribe();

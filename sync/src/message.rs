@@ -20,7 +20,7 @@ type Definitions = BTreeMap<String, Box<RawValue>>;
 pub struct Stamp {
     /// `project/environment`.
     pub environment: String,
-    /// Counts how often the environment was restored from a backup, from 1: revisions only grow within an epoch.
+    /// 1 at first; a later one begins when the environment is restored from a backup: revisions only grow within an epoch.
     pub epoch: u64,
     /// Counts the environment's changes.
     pub revision: u64,

@@ -226,6 +226,29 @@ fn neighbours(
     Ok((known, to_compile))
 }
 
+/// Whether a flag could be configured so, with those that it needs as they are.
+///
+/// # Errors
+/// What is wrong with the configuration.
+pub(crate) fn check(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    configured: Configured,
+) -> Result<(), Problem> {
+    let key = configured.flag.key.clone();
+    let mut waiting: Vec<String> = configured.config.prerequisites.iter().map(|needed| needed.flag.clone()).collect();
+    let mut known = Known::from([(key.clone(), configured)]);
+    while let Some(needed) = waiting.pop() {
+        if known.contains_key(&needed) {
+            continue;
+        }
+        let Some(found) = flag::configured(transaction, environment_id, &needed)? else { continue };
+        waiting.extend(found.config.prerequisites.iter().map(|needed| needed.flag.clone()));
+        known.insert(needed, found);
+    }
+    definition(&key, &known).map(drop)
+}
+
 /// The configuration of a flag, and the revision that it was last changed by.
 pub(crate) fn config(
     transaction: &mut dyn Transaction,

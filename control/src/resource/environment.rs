@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Author, Edit};
 use super::project::Project;
-use super::{change, flag};
+use super::{change, flag, schedule};
 use crate::clock::now_ms;
 use crate::definition::Configured;
 use crate::model::{Config, check_key, check_text};
@@ -199,6 +199,8 @@ pub(crate) fn begin_epoch(
     let now_s = u64::try_from(now_ms() / 1_000).unwrap_or(0);
     // Answers to requests that have not happened any more.
     transaction.execute("DELETE FROM idempotency", &[])?;
+    // Who scheduled a change did so for another state; whether it has happened already nobody knows.
+    schedule::cancel_all(transaction, now_ms())?;
     let mut begun = Vec::new();
     for id in ids(transaction)? {
         let Some(found) = with_id(transaction, id)? else { continue };

@@ -246,6 +246,11 @@ pub(crate) fn find(transaction: &mut dyn Transaction, project: &Project, key: &s
     row.map_or_else(|| Err(not_found()), |mut row| Ok(from(&mut row)?))
 }
 
+pub(crate) fn with_id(transaction: &mut dyn Transaction, id: i64) -> Result<Flag, StoreError> {
+    let row = transaction.row(&format!("SELECT {COLUMNS} FROM flag WHERE id = $1"), &[id.into()])?;
+    row.map_or_else(|| Err(StoreError::Broken(format!("there is no flag {id}"))), |mut row| from(&mut row))
+}
+
 /// All flags of a project, archived ones too.
 pub(crate) fn all(transaction: &mut dyn Transaction, project_id: i64) -> Result<Vec<Flag>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM flag WHERE project_id = $1 ORDER BY key");

@@ -5,5 +5,6 @@ pub(crate) mod environment;
 pub(crate) mod flag;
 pub(crate) mod log;
 pub(crate) mod project;
+pub(crate) mod schedule;
 pub(crate) mod token;
 pub(crate) mod transfer;

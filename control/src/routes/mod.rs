@@ -7,6 +7,7 @@ mod health;
 mod log;
 mod project;
 pub(crate) mod request;
+mod schedule;
 mod token;
 mod transfer;
 
@@ -42,6 +43,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             "/projects/{project}/environments/{environment}/flags/{flag}",
             get(flag::show_config).put(flag::put_config).patch(flag::patch_config),
         )
+        .route("/projects/{project}/environments/{environment}/schedules", get(schedule::list).post(schedule::create))
+        .route("/projects/{project}/environments/{environment}/schedules/{schedule}", get(schedule::show))
+        .route("/projects/{project}/environments/{environment}/schedules/{schedule}/cancel", post(schedule::cancel))
         .route("/projects/{project}/flags", get(flag::list).post(flag::create))
         .route("/projects/{project}/flags/{flag}", get(flag::show).put(flag::put).patch(flag::patch))
         .route("/projects/{project}/flags/{flag}/archive", post(flag::archive))

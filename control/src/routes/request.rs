@@ -319,11 +319,19 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn limit(&self) -> Result<i64, Problem> {
-        match self.limit {
-            None => Ok(PAGE.0),
-            Some(limit) if (1..=PAGE.1).contains(&limit) => Ok(limit),
-            Some(_) => Err(Problem::invalid("", format!("limit is 1 to {}", PAGE.1))),
-        }
+        page_limit(self.limit)
+    }
+}
+
+/// How many items a page has.
+///
+/// # Errors
+/// Where more are asked for than there can be, or none.
+pub(crate) fn page_limit(asked: Option<i64>) -> Result<i64, Problem> {
+    match asked {
+        None => Ok(PAGE.0),
+        Some(limit) if (1..=PAGE.1).contains(&limit) => Ok(limit),
+        Some(_) => Err(Problem::invalid("", format!("limit is 1 to {}", PAGE.1))),
     }
 }
 

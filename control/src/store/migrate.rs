@@ -19,6 +19,11 @@ const STEPS: &[Step] = &[
         up: include_str!("../../migrations/0002_log.up.sql"),
         down: include_str!("../../migrations/0002_log.down.sql"),
     },
+    Step {
+        name: "0003_schedule",
+        up: include_str!("../../migrations/0003_schedule.up.sql"),
+        down: include_str!("../../migrations/0003_schedule.down.sql"),
+    },
 ];
 
 /// Which way.

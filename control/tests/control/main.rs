@@ -12,4 +12,5 @@ mod migrations;
 mod operations;
 mod postgres;
 mod restore;
+mod schedules;
 mod transfer;

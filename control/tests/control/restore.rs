@@ -23,6 +23,9 @@ fn hosts_follow_a_database_that_was_restored() {
     let admin = server.furnished();
     admin.post(FLAGS, json!({"key": "a"})).expect(201);
     admin.patch(CONFIG, json!({"metadata": {"n": 1}})).expect(200);
+    let schedules = "/api/v1/projects/shop/environments/test/schedules";
+    let later = json!({"flag": "a", "patch": {"state": "ENABLED"}, "atMs": 9_000_000_000_000_i64});
+    admin.post(schedules, later).expect(201);
     assert!(run(&database.url, &["backup", copy]).0);
     for at in 2..9 {
         admin.patch(CONFIG, json!({"metadata": {"n": at}})).expect(200);
@@ -52,6 +55,8 @@ fn hosts_follow_a_database_that_was_restored() {
     assert!(event.data.contains(r#""metadata":{"n":1}"#), "{}", event.data);
     let log = admin.get("/api/v1/projects/shop/environments/test/changes").expect(200);
     assert_eq!((&log["items"][0]["action"], &log["items"][0]["epoch"]), (&json!("environment.restore"), &json!(2)));
+    let scheduled = admin.get(schedules).expect(200);
+    assert_eq!(scheduled["items"][0]["state"], "cancelled", "whether it happened nobody knows");
     admin.patch(CONFIG, json!({"metadata": {"n": 10}})).expect(200);
     let event = stream.next();
     assert_eq!((event.kind.as_str(), event.id.as_str()), ("change", "2.5"));

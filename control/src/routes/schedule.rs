@@ -1,0 +1,92 @@
+//! `…/environments/ENVIRONMENT/schedules`
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::request::{Answer, Items, Write, page_limit};
+use crate::app::App;
+use crate::auth::Access;
+use crate::clock::now_ms;
+use crate::problem::Problem;
+use crate::resource::schedule::{self, NewSchedule};
+use crate::resource::token::Scope;
+use crate::resource::{environment, project};
+
+/// Which scheduled changes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Which {
+    cursor: Option<i64>,
+    limit: Option<i64>,
+    state: Option<schedule::State>,
+    flag: Option<String>,
+}
+
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Path((project, environment)): Path<(String, String)>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Answer, Problem> {
+    let Query(which) = which.map_err(|error| Problem::invalid("", error.body_text()))?;
+    let limit = page_limit(which.limit)?;
+    let found = app.store.read(move |transaction| {
+        let project = project::find(transaction, &project)?;
+        let environment = environment::find(transaction, &project, &environment)?;
+        access.may_at(Scope::Read, &environment)?;
+        let after = which.cursor.unwrap_or(0);
+        let (state, flag) = (which.state, which.flag.as_deref());
+        Ok::<_, Problem>(schedule::list(transaction, &environment, state, flag, after, limit + 1)?)
+    });
+    Answer::ok(&Items::new(found.await?, limit, |schedule| schedule.id.clone()))
+}
+
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Path((project, environment)): Path<(String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    let new: NewSchedule = write.json()?;
+    write
+        .run(&app, move |transaction, write| {
+            let project = project::find(transaction, &project)?;
+            let environment = environment::lock(transaction, &project, &environment)?;
+            write.access.may_at(Scope::Write, &environment)?;
+            let made = schedule::create(transaction, &project, &environment, &new, &write.author, now_ms())?;
+            Answer::new(StatusCode::CREATED, &made)
+        })
+        .await
+}
+
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Path((project, environment, id)): Path<(String, String, String)>,
+) -> Result<Answer, Problem> {
+    let found = app.store.read(move |transaction| {
+        let project = project::find(transaction, &project)?;
+        let environment = environment::find(transaction, &project, &environment)?;
+        access.may_at(Scope::Read, &environment)?;
+        schedule::find(transaction, &environment, &id)
+    });
+    Answer::ok(&found.await?)
+}
+
+pub(super) async fn cancel(
+    State(app): State<Arc<App>>,
+    Path((project, environment, id)): Path<(String, String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    write
+        .run(&app, move |transaction, write| {
+            let project = project::find(transaction, &project)?;
+            let environment = environment::find(transaction, &project, &environment)?;
+            write.access.may_at(Scope::Write, &environment)?;
+            Answer::ok(&schedule::cancel(transaction, &environment, &id, now_ms())?)
+        })
+        .await
+}
