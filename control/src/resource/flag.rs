@@ -1,6 +1,6 @@
 //! Flags: what they are in a project, and what they do in its environments.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::change::{self, Author, Edit};
@@ -9,7 +9,7 @@ use super::log;
 use super::project::Project;
 use crate::clock::now_ms;
 use crate::definition::Configured;
-use crate::model::{Config, Flag, FlagBody, check_key};
+use crate::model::{Config, Flag, FlagBody, FlagKind, FlagState, FlagType, check_key};
 use crate::problem::Problem;
 use crate::store::{Row, StoreError, Transaction, Value};
 
@@ -39,15 +39,86 @@ impl Flag {
     }
 }
 
-/// What a list of flags is narrowed to.
+/// What a list of flags is narrowed to, and its order. Empty and absent: whatever.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
-    /// Only flags whose key comes after this one.
+    /// Only flags after this cursor, as [`Sort::cursor`] makes it.
     pub(crate) after: String,
-    /// A part of key, description, owner or tags, in any case.
+    /// Words that are in key, description, owner or tags, in any case.
     pub(crate) search: String,
     pub(crate) archived: bool,
+    pub(crate) owner: Option<String>,
+    pub(crate) tag: Option<String>,
+    pub(crate) kind: Option<FlagKind>,
+    pub(crate) flag_type: Option<FlagType>,
+    /// Only flags that somebody wanted gone by then.
+    pub(crate) expires_before_ms: Option<i64>,
+    pub(crate) sort: Sort,
     pub(crate) limit: i64,
+}
+
+/// The order of a list of flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) enum Sort {
+    #[default]
+    #[serde(rename = "key")]
+    Key,
+    #[serde(rename = "-key")]
+    KeyDown,
+    #[serde(rename = "created")]
+    Created,
+    #[serde(rename = "-created")]
+    CreatedDown,
+    #[serde(rename = "changed")]
+    Changed,
+    #[serde(rename = "-changed")]
+    ChangedDown,
+}
+
+impl Sort {
+    /// The time that comes before the key in the order, and whether that goes down.
+    fn parts(self) -> (Option<&'static str>, bool) {
+        match self {
+            Self::Key => (None, false),
+            Self::KeyDown => (None, true),
+            Self::Created => (Some("flag.created_ms"), false),
+            Self::CreatedDown => (Some("flag.created_ms"), true),
+            Self::Changed => (Some("changed_ms"), false),
+            Self::ChangedDown => (Some("changed_ms"), true),
+        }
+    }
+
+    /// Where a page ends that ends with this flag: `KEY`, or `TIME.KEY`.
+    pub(crate) fn cursor(self, flag: &Flag) -> String {
+        match self {
+            Self::Key | Self::KeyDown => flag.key.clone(),
+            Self::Created | Self::CreatedDown => format!("{}.{}", flag.created_ms, flag.key),
+            Self::Changed | Self::ChangedDown => format!("{}.{}", flag.changed_ms, flag.key),
+        }
+    }
+
+    /// The condition for what comes after a cursor, and the order. Puts the condition's values behind `values`.
+    fn sql(self, after: &str, values: &mut Vec<Value>) -> Result<(String, String), Problem> {
+        let (time, goes_down) = self.parts();
+        let (sign, way) = if goes_down { ("<", " DESC") } else { (">", "") };
+        let order = time.map_or_else(String::new, |time| format!("{time}{way}, ")) + "flag.key" + way;
+        if after.is_empty() {
+            return Ok((String::new(), order));
+        }
+        let condition = match time {
+            None => {
+                values.push(after.into());
+                format!(" AND flag.key {sign} ${}", values.len())
+            }
+            Some(time) => {
+                let parts = after.split_once('.').and_then(|(ms, key)| Some((ms.parse::<i64>().ok()?, key)));
+                let (ms, key) = parts.ok_or_else(|| Problem::invalid("", "the cursor is not one of this order"))?;
+                values.extend([ms.into(), key.into()]);
+                format!(" AND ({time}, flag.key) {sign} (${}, ${})", values.len() - 1, values.len())
+            }
+        };
+        Ok((condition, order))
+    }
 }
 
 const COLUMNS: &str = "flag.id, flag.key, type, variants, description, owner, tags, kind, expires_ms, archived_ms, flag.created_ms, \
@@ -263,19 +334,69 @@ pub(crate) fn list(
     filter: &Filter,
 ) -> Result<Vec<Flag>, Problem> {
     let archived = if filter.archived { "IS NOT NULL" } else { "IS NULL" };
-    let mut values: Vec<Value> = vec![project.id.into(), filter.after.as_str().into(), filter.limit.into()];
-    let mut search = String::new();
+    let mut values: Vec<Value> = vec![project.id.into(), filter.limit.into()];
+    let (mut condition, order) = filter.sort.sql(&filter.after, &mut values)?;
+    let mut add = |text: &str, value: Value| {
+        values.push(value);
+        condition.push_str(&format!(" AND {text}").replace("$$", &format!("${}", values.len())));
+    };
     for word in filter.search.split_whitespace() {
-        // The characters that mean something to LIKE, taken as they are.
-        let word = word.to_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
-        values.push(format!("%{word}%").into());
-        let text = "LOWER(flag.key || ' ' || description || ' ' || owner || ' ' || tags)";
-        search.push_str(&format!(" AND {text} LIKE ${} ESCAPE '!'", values.len()));
+        let text = "LOWER(flag.key || ' ' || description || ' ' || owner || ' ' || tags) LIKE $$ ESCAPE '!'";
+        add(text, like(&word.to_lowercase()).into());
+    }
+    if let Some(owner) = &filter.owner {
+        add("owner = $$", owner.as_str().into());
+    }
+    if let Some(tag) = &filter.tag {
+        // As it stands in the list of tags, which is JSON.
+        add("tags LIKE $$ ESCAPE '!'", like(&json!(tag).to_string()).into());
+    }
+    if let Some(kind) = filter.kind {
+        add("kind = $$", word(json!(kind)).into());
+    }
+    if let Some(flag_type) = filter.flag_type {
+        add("type = $$", word(json!(flag_type)).into());
+    }
+    if let Some(at_ms) = filter.expires_before_ms {
+        add("expires_ms < $$", at_ms.into());
     }
     let sql = format!(
-        "SELECT {COLUMNS} FROM flag WHERE project_id = $1 AND flag.key > $2 AND archived_ms {archived}{search} ORDER BY flag.key LIMIT $3"
+        "SELECT {COLUMNS} FROM flag WHERE project_id = $1 AND archived_ms {archived}{condition} ORDER BY {order} LIMIT $2"
     );
     transaction.rows(&sql, &values)?.iter_mut().map(|row| Ok(from(row)?)).collect()
+}
+
+/// A pattern for texts with this part, whose characters mean themselves.
+fn like(part: &str) -> String {
+    format!("%{}%", part.replace('!', "!!").replace('%', "!%").replace('_', "!_"))
+}
+
+/// At most `limit` flags of an environment after the key `after`, sorted, each with its configuration and the revision of that.
+pub(crate) fn configs(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    state: Option<FlagState>,
+    archived: bool,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<(Configured, i64)>, StoreError> {
+    let archived = if archived { "IS NOT NULL" } else { "IS NULL" };
+    let mut values: Vec<Value> = vec![environment_id.into(), after.into(), limit.into()];
+    let mut condition = "";
+    if let Some(state) = state {
+        // As it stands in the configuration, which is JSON without spaces.
+        values.push(like(&format!("\"state\":{}", json!(state))).into());
+        condition = " AND config LIKE $4 ESCAPE '!'";
+    }
+    let sql = format!(
+        "SELECT {COLUMNS}, config, revision FROM flag_config JOIN flag ON flag.id = flag_id \
+         WHERE environment_id = $1 AND flag.key > $2 AND archived_ms {archived}{condition} ORDER BY flag.key LIMIT $3"
+    );
+    let configured = |mut row: Row| {
+        let (flag, config) = (from(&mut row)?, parsed(row.text(13)?)?);
+        Ok((Configured { flag, config }, row.integer(14)?))
+    };
+    transaction.rows(&sql, &values)?.into_iter().map(configured).collect()
 }
 
 /// A flag and its configuration.
@@ -307,7 +428,6 @@ pub(crate) fn all_configured(
 
 fn columns(flag: &Flag) -> Result<Vec<Value>, StoreError> {
     let body = &flag.body;
-    let word = |json: Json| json.as_str().unwrap_or_default().to_owned();
     Ok(vec![
         flag.id.into(),
         flag.key.as_str().into(),
@@ -322,6 +442,10 @@ fn columns(flag: &Flag) -> Result<Vec<Value>, StoreError> {
         flag.changed_ms.into(),
         flag.version.into(),
     ])
+}
+
+fn word(json: Json) -> String {
+    json.as_str().unwrap_or_default().to_owned()
 }
 
 fn from(row: &mut Row) -> Result<Flag, StoreError> {

@@ -1,6 +1,7 @@
 //! What the API's requests do to the database, each in one transaction.
 
 pub(crate) mod change;
+pub(crate) mod clone;
 pub(crate) mod environment;
 pub(crate) mod flag;
 pub(crate) mod log;

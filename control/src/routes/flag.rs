@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::request::{Answer, Items, Page, Write};
+use super::request::{Answer, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
-use crate::model::{Config, Flag, FlagBody, merge};
+use crate::definition::Configured;
+use crate::model::{Config, Flag, FlagBody, FlagKind, FlagState, FlagType, merge};
 use crate::parse::parse_value;
 use crate::problem::Problem;
 use crate::resource::change::Author;
@@ -32,6 +34,43 @@ struct NewFlag {
     body: serde_json::Map<String, Json>,
 }
 
+/// Which flags, in which order.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Which {
+    cursor: String,
+    limit: Option<i64>,
+    search: String,
+    archived: bool,
+    owner: Option<String>,
+    tag: Option<String>,
+    kind: Option<FlagKind>,
+    #[serde(rename = "type")]
+    flag_type: Option<FlagType>,
+    expires_before_ms: Option<i64>,
+    sort: flag::Sort,
+}
+
+/// Which configurations of an environment.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WhichConfigs {
+    cursor: String,
+    limit: Option<i64>,
+    state: Option<FlagState>,
+    /// Those of archived flags instead.
+    archived: bool,
+}
+
+/// A configuration in a list.
+#[derive(Serialize)]
+struct ListedConfig {
+    key: String,
+    #[serde(flatten)]
+    config: Config,
+    revision: i64,
+}
+
 /// A configuration as the API shows it.
 #[derive(Serialize)]
 struct ConfigView<'c> {
@@ -44,17 +83,29 @@ pub(super) async fn list(
     State(app): State<Arc<App>>,
     access: Access,
     Path(project): Path<String>,
-    page: Page,
+    which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Answer, Problem> {
-    let limit = page.limit()?;
+    let Query(which) = which.map_err(|error| Problem::invalid("", error.body_text()))?;
+    let limit = page_limit(which.limit)?;
+    let sort = which.sort;
     let flags = app.store.read(move |transaction| {
         let project = project::find(transaction, &project)?;
         access.may_read_of(&project)?;
-        let filter =
-            flag::Filter { after: page.cursor, search: page.search, archived: page.archived, limit: limit + 1 };
+        let filter = flag::Filter {
+            after: which.cursor,
+            search: which.search,
+            archived: which.archived,
+            owner: which.owner,
+            tag: which.tag,
+            kind: which.kind,
+            flag_type: which.flag_type,
+            expires_before_ms: which.expires_before_ms,
+            sort,
+            limit: limit + 1,
+        };
         flag::list(transaction, &project, &filter)
     });
-    let Items { items, next } = Items::new(flags.await?, limit, |flag: &Flag| flag.key.clone());
+    let Items { items, next } = Items::new(flags.await?, limit, |flag: &Flag| sort.cursor(flag));
     Answer::ok(&Items { items: items.iter().map(Flag::view).collect(), next })
 }
 
@@ -192,6 +243,26 @@ fn config_answer(config: &Config, revision: i64) -> Result<Answer, Problem> {
 fn config(transaction: &mut dyn Transaction, environment: &Environment, flag: &Flag) -> Result<(Config, i64), Problem> {
     let found = change::config(transaction, environment.id, flag.id)?;
     found.ok_or_else(|| StoreError::Broken(format!("{} has no configuration", flag.key)).into())
+}
+
+pub(super) async fn list_configs(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Path((project, environment)): Path<(String, String)>,
+    which: Result<Query<WhichConfigs>, QueryRejection>,
+) -> Result<Answer, Problem> {
+    let Query(which) = which.map_err(|error| Problem::invalid("", error.body_text()))?;
+    let limit = page_limit(which.limit)?;
+    let found = app.store.read(move |transaction| {
+        let project = project::find(transaction, &project)?;
+        let environment = environment::find(transaction, &project, &environment)?;
+        access.may_at(Scope::Read, &environment)?;
+        let WhichConfigs { cursor, state, archived, .. } = which;
+        Ok::<_, Problem>(flag::configs(transaction, environment.id, state, archived, &cursor, limit + 1)?)
+    });
+    let listed = |(Configured { flag, config }, revision)| ListedConfig { key: flag.key, config, revision };
+    let items = found.await?.into_iter().map(listed).collect();
+    Answer::ok(&Items::new(items, limit, |config| config.key.clone()))
 }
 
 pub(super) async fn put_config(

@@ -1,6 +1,7 @@
 //! The HTTP API, a file for each resource.
 
 mod change;
+mod clone;
 mod environment;
 mod flag;
 mod health;
@@ -35,10 +36,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/projects/{project}", get(project::show))
         .route("/projects/{project}/environments", get(environment::list).post(environment::create))
         .route("/projects/{project}/environments/{environment}", get(environment::show))
+        .route("/projects/{project}/environments/{environment}/clone", post(clone::all))
         .route("/projects/{project}/environments/{environment}/rollback", post(change::roll_back))
         .route("/projects/{project}/environments/{environment}/changes", get(change::list))
         .route("/projects/{project}/environments/{environment}/changes/export", get(log::export))
         .route("/projects/{project}/environments/{environment}/diff", get(log::diff))
+        .route("/projects/{project}/environments/{environment}/flags", get(flag::list_configs))
+        .route("/projects/{project}/environments/{environment}/flags/{flag}/clone", post(clone::one))
         .route(
             "/projects/{project}/environments/{environment}/flags/{flag}",
             get(flag::show_config).put(flag::put_config).patch(flag::patch_config),

@@ -312,8 +312,6 @@ pub(crate) struct Page {
     /// Where the last page ended: its `next`.
     pub(crate) cursor: String,
     pub(crate) limit: Option<i64>,
-    pub(crate) search: String,
-    pub(crate) archived: bool,
     pub(crate) flag: Option<String>,
 }
 

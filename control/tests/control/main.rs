@@ -7,6 +7,7 @@ mod changes;
 mod harness;
 mod hostile;
 mod hosts;
+mod lists;
 mod log;
 mod migrations;
 mod operations;
