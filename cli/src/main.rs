@@ -80,6 +80,8 @@ enum Command {
     Projects(control::Projects),
     #[command(name = "token")]
     Tokens(control::Tokens),
+    #[command(name = "schedule")]
+    Schedules(control::Schedules),
     Log(control::Log),
     Apply(control::Apply),
     Completions(completions::Completions),
@@ -115,6 +117,7 @@ fn run(command: &Command, output: &mut Output) -> Result<Exit, Failure> {
         Command::Environments(arguments) => control::environments(arguments, output),
         Command::Projects(arguments) => control::projects(arguments, output),
         Command::Tokens(arguments) => control::tokens(arguments, output),
+        Command::Schedules(arguments) => control::schedules(arguments, output),
         Command::Log(arguments) => control::log(arguments, output),
         Command::Apply(arguments) => control::apply(arguments, output),
         Command::Completions(arguments) => completions::run(arguments, output),

@@ -164,6 +164,36 @@ pub(crate) fn day_ms(text: &str) -> Result<i64, String> {
     days.map(|days| days * DAY_MS).find(|ms| day(*ms) == text).ok_or_else(wrong)
 }
 
+/// Milliseconds since 1970 of a moment: a day, a day and a time (UTC), or a while from now such as `90m`, `12h` or `7d`.
+///
+/// # Errors
+/// A text for the user, where `text` is none of these.
+pub(crate) fn moment_ms(text: &str) -> Result<i64, String> {
+    let wrong = || format!("{text:?} is no time: YYYY-MM-DD, YYYY-MM-DDTHH:MM[:SS]Z, or a while such as 90m, 12h, 7d");
+    let unit = match text.chars().last() {
+        Some('s') => 1_000,
+        Some('m') => 60_000,
+        Some('h') => 3_600_000,
+        Some('d') => 86_400_000,
+        _ => 0,
+    };
+    if unit > 0 {
+        let number: u32 = text.get(..text.len() - 1).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        return Ok(i64::try_from(now.as_millis()).unwrap_or(i64::MAX).saturating_add(i64::from(number) * unit));
+    }
+    let Some((day, time)) = text.split_once('T') else { return day_ms(text).map_err(|_| wrong()) };
+    let time = time.strip_suffix('Z').ok_or_else(wrong)?;
+    let mut parts = time.split(':').map(|part| part.parse::<i64>().ok().filter(|_| part.len() == 2));
+    let mut part = |most: i64| parts.next().flatten().filter(|part| (0..most).contains(part));
+    let (hour, minute) = (part(24).ok_or_else(wrong)?, part(60).ok_or_else(wrong)?);
+    let second = if time.len() > 5 { part(60).ok_or_else(wrong)? } else { 0 };
+    if parts.next().is_some() {
+        return Err(wrong());
+    }
+    Ok(day_ms(day).map_err(|_| wrong())? + (hour * 3_600 + minute * 60 + second) * 1_000)
+}
+
 /// Year, month and day of a day counted from 1970-01-01.
 ///
 /// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
@@ -196,6 +226,18 @@ mod tests {
         }
         for wrong in ["2023-02-29", "1969-12-31", "2023-1-1", "tomorrow", "", "2023-12-31T", "é"] {
             assert!(day_ms(wrong).is_err(), "{wrong}");
+        }
+        for (text, seconds) in
+            [("2000-02-29", 951_782_400), ("2000-02-29T00:01Z", 951_782_460), ("2000-02-28T23:59:59Z", 951_782_399)]
+        {
+            assert_eq!(moment_ms(text), Ok(seconds * 1000));
+        }
+        let soon = moment_ms("2h").expect("a moment") - moment_ms("60m").expect("a moment");
+        assert!((3_590_000..=3_600_000).contains(&soon), "{soon}");
+        for wrong in
+            ["2000-02-29T00:01", "2000-02-29T24:00Z", "2000-02-29T1:00Z", "2000-02-29T00:00:00:00Z", "h", "-1h", "é"]
+        {
+            assert!(moment_ms(wrong).is_err(), "{wrong}");
         }
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");

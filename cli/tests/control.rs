@@ -8,18 +8,21 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
 };
 
 use common::{Run, command, directory, finish, until};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// flags-control's binary, built if it is not there.
+/// flags-control's binary, as it is in the sources now: one that lies there may be older.
 fn flags_control() -> Result<PathBuf, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT.get_or_init(build_flags_control).clone()
+}
+
+fn build_flags_control() -> Result<PathBuf, String> {
     let beside = Path::new(env!("CARGO_BIN_EXE_flagsctl")).with_file_name("flags-control");
-    if beside.exists() {
-        return Ok(beside);
-    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "--locked", "-p", "flags-control"]).current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -308,7 +311,8 @@ flags:
     let done = plane.run(&["apply", "-f", "flags", "--yes", "--comment", "from git"]).exits(0).stdout;
     assert!(done.ends_with("4 differences applied; 1 flag in no file, left alone\n"), "{done}");
     let cart = plane.config("cart");
-    assert_eq!(cart["targeting"], json!({"if": [{"ends_with": [{"var": "email"}, "@example.com"]}, "on"]}));
+    assert_eq!(cart["targeting"], json!({"if": [{"$ref": "staff"}, "on"]}));
+    assert_eq!(cart["evaluators"], json!({"staff": {"ends_with": [{"var": "email"}, "@example.com"]}}));
     assert_eq!(cart["prerequisites"], json!([{"flag": "items", "variants": ["many"]}]));
 
     // The second time there is nothing to do, and nothing is written.
@@ -423,4 +427,49 @@ fn a_busy_control_plane_is_asked_again_with_the_same_key() {
     let keys = server.join().expect("the server");
     assert_eq!(keys.len(), 3);
     assert!(keys[0].len() == 32 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+}
+
+#[test]
+fn changes_are_scheduled_compared_and_taken_over() {
+    let Some(plane) = Plane::start() else { return };
+    plane.run(&["flag", "create", "a"]).exits(0);
+    plane.run(&["env", "create", "staging"]).exits(0);
+    let later = plane.run(&["flag", "enable", "a", "--at", "2100-01-01T09:00Z", "--comment", "launch"]).exits(0).stdout;
+    assert!(later.starts_with("a is changed at 2100-01-01T09:00:00Z; `flagsctl schedule cancel "), "{later}");
+    plane.run(&["flag", "rollout", "a", "25%", "--at", "2100-01-02"]).exits(0);
+    let listed = plane.run(&["schedule", "list", "--pending", "--json"]).exits(0).json();
+    assert_eq!((&listed[0]["patch"], &listed[0]["comment"]), (&json!({"state": "ENABLED"}), &json!("launch")));
+    let revision = &plane.config("a")["revision"];
+    assert_eq!((&listed[1]["patch"]["rollout"]["variants"]["on"], &listed[1]["ifRevision"]), (&json!(25), revision));
+    let id = listed[0]["id"].as_str().expect("an id");
+    plane
+        .run(&["schedule", "cancel", id])
+        .exits(0)
+        .prints(&format!("a stays as it is: the scheduled change {id} is cancelled\n"));
+    assert!(plane.run(&["schedule", "list"]).exits(0).stdout.contains("  cancelled  {\"state\":\"ENABLED\"}"));
+    plane.run(&["flag", "set", "a", "--default", "on", "--at", "0s"]).exits(0);
+    until("the change", || plane.config("a")["defaultVariant"] == "on");
+    plane.run(&["flag", "set", "a", "--owner", "web", "--at", "1d"]).exits(2);
+
+    let from = plane.config("a")["revision"].to_string();
+    plane.run(&["log", "diff", &from]).exits(0).prints("nothing differs\n");
+    plane.run(&["flag", "enable", "a"]).exits(0);
+    plane.run(&["log", "diff", &from]).exits(1).prints("a\n  state  \"DISABLED\" → \"ENABLED\"\n");
+    assert!(plane.run(&["log", "diff", "999"]).exits(3).stderr.contains("revisions"));
+
+    let cloned = plane.run(&["env", "clone", "--from", "production", "--env", "staging"]).exits(0).stdout;
+    assert!(cloned.starts_with("shop/staging: 1 flag configured as in production, at revision "), "{cloned}");
+    let file = plane.files.path().join("production.json");
+    let export = plane.run(&["env", "export"]).exits(0).stdout;
+    std::fs::write(&file, &export).expect("a file");
+    let name = file.to_str().expect("UTF-8");
+    let import = ["env", "import", name, "--env", "staging"];
+    assert!(plane.run(&import).exits(0).stdout.starts_with("shop/staging: 0 created, 0 changed, 1 as they were"));
+    std::fs::write(&file, export.replace("\"on\": true", "\"on\": true, \"more\": true")).expect("a file");
+    assert!(plane.run(&import).exits(0).stdout.starts_with("shop/staging: 0 created, 1 changed, 0 as they were"));
+    // What was exported can be applied, and differs in nothing.
+    let folder = plane.files.path().join("exported");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::write(folder.join("production.json"), plane.run(&["env", "export"]).exits(0).stdout).expect("a file");
+    plane.run(&["apply", "-f", "exported", "--plan"]).exits(0).prints("nothing differs\n");
 }

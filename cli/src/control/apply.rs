@@ -143,8 +143,14 @@ fn present(
     environments: &[String],
 ) -> Result<BTreeMap<String, Present>, Failure> {
     // An environment that is not there is found out before anything is written.
+    let mut listed = BTreeMap::new();
     for environment in environments {
-        control.get(&control.in_project(&["environments", environment])?)?;
+        let path = control.in_project(&["environments", environment, "flags"])?;
+        let mut configs = control.items(&path, &[], None)?;
+        configs.extend(control.items(&path, &[("archived", "true")], None)?);
+        let by_key = configs.into_iter().map(|mut config| (config["key"].take(), config));
+        let by_key = by_key.filter_map(|(key, config)| Some((key.as_str()?.to_owned(), config)));
+        listed.insert(environment, by_key.collect::<BTreeMap<_, _>>());
     }
     let path = control.in_project(&["flags"])?;
     let mut flags = control.items(&path, &[], None)?;
@@ -154,8 +160,8 @@ fn present(
         let key = flag["key"].as_str().unwrap_or_default().to_owned();
         let mut configs = BTreeMap::new();
         for environment in wanted.get(&key).into_iter().flat_map(|wanted| wanted.configs.keys()) {
-            let path = control.in_project(&["environments", environment, "flags", &key])?;
-            configs.insert(environment.clone(), control.get(&path)?.body);
+            let config = listed.get_mut(environment).and_then(|configs| configs.remove(&key));
+            configs.extend(config.map(|config| (environment.clone(), config)));
         }
         present.insert(key, Present { flag, configs });
     }

@@ -20,7 +20,8 @@ use super::profile::{Settings, Target};
 use crate::{
     admin::encoded,
     failure::{Exit, Failure},
-    output::{Output, visible},
+    output::{Cell, Output, Table, visible},
+    value,
 };
 
 /// From connecting to the answer's end. The control plane gives up after 10 s.
@@ -291,6 +292,34 @@ fn refused(status: u16, problem: &Value) -> Failure {
         }
         _ => failure,
     }
+}
+
+/// Shows a list: as JSON, as a sentence where it is empty, or as a table.
+pub(crate) fn listed(
+    output: &mut Output,
+    items: &[Value],
+    nothing: &str,
+    header: &[&'static str],
+    row: impl Fn(&Value) -> Vec<Cell>,
+) -> Result<Exit, Failure> {
+    if output.json {
+        output.document(&items)?;
+    } else if items.is_empty() {
+        output.line(nothing)?;
+    } else {
+        output.table(&Table { header: header.to_vec(), rows: items.iter().map(row).collect() })?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A name for people, of what need not have one.
+pub(crate) fn name_of(item: &Value) -> Cell {
+    Cell::new(item["name"].as_str().filter(|name| !name.is_empty()).unwrap_or("-"))
+}
+
+/// A time of something as the API tells it, in milliseconds.
+pub(crate) fn time_of(item: &Value, member: &str) -> Cell {
+    Cell::new(item[member].as_i64().map_or_else(|| "-".to_owned(), value::time_ms))
 }
 
 /// Says what was done: the answer for machines, a sentence for people.

@@ -1,7 +1,7 @@
 //! What flag files say a project should be.
 //!
 //! `DIR/ENVIRONMENT.json` (or `.yaml`, `.yml`) is a flagd definition whose flags may have the API's members too. A flag's members of [`ABOUT`] are what it is in
-//! all environments, the others what it does in this one. `$evaluators` are written out, the file's metadata is put below each flag's.
+//! all environments, the others what it does in this one. Each flag takes the `$evaluators` that it names with it, the file's metadata is put below each flag's.
 
 use std::{
     collections::BTreeMap,
@@ -20,9 +20,8 @@ use crate::{check::definitions_in, failure::Failure};
 /// The members that mean the same in all environments.
 const ABOUT: [&str; 7] = ["type", "variants", "description", "owner", "tags", "kind", "expiresMs"];
 /// Those of an environment.
-const HERE: [&str; 7] = ["state", "defaultVariant", "targeting", "rollout", "prerequisites", "offVariant", "metadata"];
-/// How deep evaluators may name each other.
-const DEEPEST: usize = 32;
+const HERE: [&str; 8] =
+    ["state", "defaultVariant", "targeting", "evaluators", "rollout", "prerequisites", "offVariant", "metadata"];
 
 /// A flag as files have it.
 #[derive(Debug, Default)]
@@ -69,7 +68,7 @@ pub(super) fn read(directory: &Path) -> Result<(BTreeMap<String, Wanted>, Vec<St
     Ok((wanted, environments))
 }
 
-/// The flags of a file as JSON, references and the file's metadata written out.
+/// The flags of a file as JSON, each with the evaluators that it names and the file's metadata.
 fn flags(path: &PathBuf) -> Result<BTreeMap<String, Map<String, Value>>, Failure> {
     let document =
         Document::load(path, &Limits::default()).map_err(|error| Failure::new(error.to_problem().to_string()))?;
@@ -89,15 +88,12 @@ fn flags(path: &PathBuf) -> Result<BTreeMap<String, Map<String, Value>>, Failure
     let mut flags = BTreeMap::new();
     for flag in document.flags() {
         let mut json: Map<String, Value> = serde_json::from_str(flag.json()).map_err(not_json)?;
-        if let Some(rule) = json.remove("targeting") {
-            let deep = || {
-                Failure::new(format!(
-                    "{}: flag {:?}: its evaluators name each other too deep",
-                    path.display(),
-                    flag.key()
-                ))
-            };
-            json.insert("targeting".to_owned(), resolved(rule, &evaluators, 0).ok_or_else(deep)?);
+        if let Some(rule) = json.get("targeting") {
+            let mut used = Map::new();
+            named(rule, &evaluators, &mut used);
+            if !used.is_empty() {
+                json.insert("evaluators".to_owned(), Value::Object(used));
+            }
         }
         if !metadata.is_empty() {
             let mut merged = metadata.clone();
@@ -109,21 +105,22 @@ fn flags(path: &PathBuf) -> Result<BTreeMap<String, Map<String, Value>>, Failure
     Ok(flags)
 }
 
-/// A rule with its references written out; `None` where they go too deep.
-fn resolved(rule: Value, evaluators: &Value, depth: usize) -> Option<Value> {
-    if depth > DEEPEST {
-        return None;
-    }
+/// The evaluators that a rule names, and that these name.
+fn named(rule: &Value, evaluators: &Value, used: &mut Map<String, Value>) {
     match rule {
-        Value::Array(items) => items.into_iter().map(|item| resolved(item, evaluators, depth)).collect(),
+        Value::Array(items) => items.iter().for_each(|item| named(item, evaluators, used)),
         Value::Object(object) => {
-            if let (1, Some(name)) = (object.len(), object.get("$ref").and_then(Value::as_str)) {
-                return resolved(evaluators[name].clone(), evaluators, depth + 1);
+            let reference = object.get("$ref").and_then(Value::as_str).filter(|_| object.len() == 1);
+            match reference.and_then(|name| Some((name, evaluators.get(name)?))) {
+                Some((name, body)) if !used.contains_key(name) => {
+                    used.insert(name.to_owned(), body.clone());
+                    named(body, evaluators, used);
+                }
+                Some(_) => {}
+                None => object.values().for_each(|value| named(value, evaluators, used)),
             }
-            let members = object.into_iter().map(|(name, value)| Some((name, resolved(value, evaluators, depth)?)));
-            members.collect::<Option<Map<_, _>>>().map(Value::Object)
         }
-        other => Some(other),
+        _ => {}
     }
 }
 
@@ -150,7 +147,7 @@ pub(super) fn normal(mut config: Value) -> Value {
         config.retain(|name, value| match value {
             Value::Null => false,
             Value::Array(items) => name != "prerequisites" || !items.is_empty(),
-            Value::Object(members) => name != "metadata" || !members.is_empty(),
+            Value::Object(members) => !["metadata", "evaluators"].contains(&name.as_str()) || !members.is_empty(),
             _ => true,
         });
         if let Some(rollout) = config.get_mut("rollout").and_then(Value::as_object_mut) {
@@ -165,11 +162,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_written_out() {
-        let evaluators = json!({"a": {"==": [{"$ref": "b"}, 1]}, "b": {"var": "x"}, "c": {"$ref": "c"}});
-        let rule = json!({"if": [{"$ref": "a"}, "on"]});
-        assert_eq!(resolved(rule, &evaluators, 0), Some(json!({"if": [{"==": [{"var": "x"}, 1]}, "on"]})));
-        assert_eq!(resolved(json!({"$ref": "c"}), &evaluators, 0), None);
+    fn a_flag_takes_what_it_names_with_it() {
+        let evaluators = json!({"a": {"==": [{"$ref": "b"}, 1]}, "b": {"!": [{"$ref": "a"}]}, "c": {"var": "x"}});
+        let mut used = Map::new();
+        named(&json!({"if": [{"$ref": "a"}, "on", {"$ref": "nobody"}]}), &evaluators, &mut used);
+        assert_eq!(used.keys().collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! `flagsctl env`: the environments of a project.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use libflags::definition::{Document, Limits};
+use serde_json::json;
 
 use super::{
-    client::{ChangeArguments, Control, WriteArguments, told},
+    client::{ChangeArguments, Control, WriteArguments, listed, name_of, time_of, told},
     profile::Target,
 };
 use crate::{
     failure::{Exit, Failure},
-    output::{Cell, Look, Output, Table},
+    output::{Cell, Look, Output, count},
     value,
 };
 
@@ -34,6 +37,9 @@ enum Command {
     },
     Create(Create),
     Rollback(Rollback),
+    Export(Export),
+    Import(Import),
+    Clone(CloneFrom),
 }
 
 /// Make an environment
@@ -69,33 +75,63 @@ struct Rollback {
     target: Target,
 }
 
+/// Print what flags do in an environment, as a flagd file that `import` makes the same of
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  flagsctl env export --env production > production.json")]
+struct Export {
+    /// What hosts get, for any flagd, instead of what people have said
+    #[arg(long)]
+    compiled: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Make an environment's flags what a flagd file says, as one change
+///
+/// Flags that are new come, disabled in other environments; flags that the file does not have stay as they are.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  flagsctl env import flags.yaml --env production --dry-run")]
+struct Import {
+    /// The file: JSON, or YAML where its name says so
+    file: PathBuf,
+    #[command(flatten)]
+    change: ChangeArguments,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Let all flags do what they do in another environment of the project, as one change
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  flagsctl env clone --from staging --env production --comment 'release 12'")]
+struct CloneFrom {
+    /// The other environment's key
+    #[arg(long, value_name = "KEY")]
+    from: String,
+    #[command(flatten)]
+    change: ChangeArguments,
+    #[command(flatten)]
+    target: Target,
+}
+
 pub(crate) fn run(environments: &Environments, output: &mut Output) -> Result<Exit, Failure> {
     match &environments.command {
         Command::List { target } => list(target, output),
         Command::Show { target } => show(target, output),
         Command::Create(arguments) => create(arguments, output),
         Command::Rollback(arguments) => roll_back(arguments, output),
+        Command::Export(arguments) => export(arguments, output),
+        Command::Import(arguments) => import(arguments, output),
+        Command::Clone(arguments) => clone(arguments, output),
     }
 }
 
 fn list(target: &Target, output: &mut Output) -> Result<Exit, Failure> {
     let control = Control::open(target)?;
     let environments = control.items(&control.in_project(&["environments"])?, &[], None)?;
-    if output.json {
-        output.document(&environments)?;
-    } else if environments.is_empty() {
-        output.line("no environments")?;
-    } else {
-        let row = |item: &Value| {
-            let name = item["name"].as_str().filter(|name| !name.is_empty()).unwrap_or("-");
-            let made = item["createdMs"].as_i64().map(value::time_ms).unwrap_or_default();
-            let key = Cell::new(item["key"].as_str().unwrap_or_default());
-            vec![key, Cell::new(name), Cell::new(item["revision"].to_string()), Cell::new(made)]
-        };
-        let header = vec!["KEY", "NAME", "REVISION", "MADE"];
-        output.table(&Table { header, rows: environments.iter().map(row).collect() })?;
-    }
-    Ok(Exit::Done)
+    listed(output, &environments, "no environments", &["KEY", "NAME", "REVISION", "MADE"], |item| {
+        let key = Cell::new(item["key"].as_str().unwrap_or_default());
+        vec![key, name_of(item), Cell::new(item["revision"].to_string()), time_of(item, "createdMs")]
+    })
 }
 
 fn show(target: &Target, output: &mut Output) -> Result<Exit, Failure> {
@@ -151,5 +187,47 @@ fn roll_back(arguments: &Rollback, output: &mut Output) -> Result<Exit, Failure>
     } else {
         format!("{place} is as it was at revision {to}, now at revision {}", done["revision"])
     };
+    told(output, &done, &change.write, &sentence)
+}
+
+fn export(arguments: &Export, output: &mut Output) -> Result<Exit, Failure> {
+    let control = Control::open(&arguments.target)?;
+    let mut path = control.in_project(&["environments", control.environment_key()?, "export"])?;
+    if arguments.compiled {
+        path.push_str("?compiled=true");
+    }
+    let file = control.get(&path)?.body;
+    output.document(&file)?;
+    Ok(Exit::Done)
+}
+
+fn import(arguments: &Import, output: &mut Output) -> Result<Exit, Failure> {
+    let control = Control::open(&arguments.target)?;
+    let document = Document::load(&arguments.file, &Limits::default());
+    let document = document.map_err(|error| Failure::new(error.to_problem().to_string()))?;
+    let file: serde_json::Value = serde_json::from_str(document.json())
+        .map_err(|error| Failure::new(format!("{}: {error}", arguments.file.display())))?;
+    let path = control.in_project(&["environments", control.environment_key()?, "import"])?;
+    let change = &arguments.change;
+    let done = control.write("POST", &path, Some(&file), &change.write, change.if_revision)?.body;
+    let number = |name: &str| done[name].as_array().map_or(0, Vec::len);
+    let (created, changed, unchanged) = (number("created"), number("changed"), &done["unchanged"]);
+    let place = control.place()?;
+    let sentence = format!(
+        "{place}: {created} created, {changed} changed, {unchanged} as they were, at revision {}",
+        done["revision"]
+    );
+    told(output, &done, &change.write, &sentence)
+}
+
+fn clone(arguments: &CloneFrom, output: &mut Output) -> Result<Exit, Failure> {
+    let control = Control::open(&arguments.target)?;
+    let path = control.in_project(&["environments", control.environment_key()?, "clone"])?;
+    let (change, body) = (&arguments.change, json!({"from": arguments.from}));
+    let done = control.write("POST", &path, Some(&body), &change.write, change.if_revision)?.body;
+    let changed = done["changed"].as_array().map_or(0, Vec::len);
+    let (place, from) = (control.place()?, &arguments.from);
+    let sentence =
+        format!("{place}: {} configured as in {from}, at revision {}", count(changed, "flag"), done["revision"]);
     told(output, &done, &change.write, &sentence)
 }

@@ -1,12 +1,17 @@
 //! `flagsctl log`: who changed what in an environment.
 
-use clap::Args;
+use std::collections::BTreeSet;
+
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::{client::Control, profile::Target};
+use super::{
+    client::{Control, listed},
+    profile::Target,
+};
 use crate::{
     failure::{Exit, Failure},
-    output::{Cell, Output, Table, clip},
+    output::{Cell, Output, clip, visible},
     value,
 };
 
@@ -18,7 +23,10 @@ With --json each change has the flags as they were before and after.
 Examples:
   flagsctl log --env production
   flagsctl log --flag new-cart --json | jq '.[0].flags[0].before.config'")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Log {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Only changes of this flag
     #[arg(long, value_name = "KEY")]
     flag: Option<String>,
@@ -29,7 +37,29 @@ pub(crate) struct Log {
     target: Target,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    Diff(Diff),
+}
+
+/// Compare two revisions of an environment, flag by flag; with --json each as it was before and after
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Exit codes: 0 nothing differs, 1 something does.\n\nExamples:\n  flagsctl log diff 41 --env production"
+)]
+struct Diff {
+    /// The one revision
+    from: u64,
+    /// The other [default: the current one]
+    to: Option<u64>,
+    #[command(flatten)]
+    target: Target,
+}
+
 pub(crate) fn run(arguments: &Log, output: &mut Output) -> Result<Exit, Failure> {
+    if let Some(Command::Diff(diff)) = &arguments.command {
+        return compare(diff, output);
+    }
     if arguments.limit == 0 {
         return Err(Failure::Usage("--limit is at least 1".to_owned()));
     }
@@ -37,17 +67,55 @@ pub(crate) fn run(arguments: &Log, output: &mut Output) -> Result<Exit, Failure>
     let path = control.in_project(&["environments", control.environment_key()?, "changes"])?;
     let query = [("flag", arguments.flag.as_deref().unwrap_or_default())];
     let entries = control.items(&path, &query, Some(arguments.limit))?;
+    listed(output, &entries, "no changes", &["REVISION", "TIME", "WHO", "WHAT", "FLAGS", "COMMENT"], row)
+}
+
+fn compare(diff: &Diff, output: &mut Output) -> Result<Exit, Failure> {
+    let control = Control::open(&diff.target)?;
+    let mut path = control.in_project(&["environments", control.environment_key()?, "diff"])?;
+    path.push_str(&format!("?from={}", diff.from));
+    if let Some(to) = diff.to {
+        path.push_str(&format!("&to={to}"));
+    }
+    let found = control.get(&path)?.body;
+    let flags = found["flags"].as_array().map(Vec::as_slice).unwrap_or_default();
     if output.json {
-        output.document(&entries)?;
-        return Ok(Exit::Done);
+        output.document(&found)?;
+    } else {
+        if flags.is_empty() {
+            output.line("nothing differs")?;
+        }
+        for flag in flags {
+            output.line(Cell::new(flag["key"].as_str().unwrap_or_default()).plain())?;
+            for (name, before, after) in members(&flag["before"], &flag["after"]) {
+                output.line(visible(&format!("  {name}  {} → {}", shown(before), shown(after))))?;
+            }
+        }
     }
-    if entries.is_empty() {
-        output.line("no changes")?;
-        return Ok(Exit::Done);
+    Ok(if flags.is_empty() { Exit::Done } else { Exit::No })
+}
+
+/// What differs between two states of a flag, by member of what it is and what it does.
+fn members<'v>(before: &'v Value, after: &'v Value) -> Vec<(String, &'v Value, &'v Value)> {
+    let mut members = Vec::new();
+    for part in ["flag", "config"] {
+        let names = [before, after].into_iter().flat_map(|state| state[part].as_object().into_iter().flatten());
+        let names: BTreeSet<&String> = names.map(|(name, _)| name).collect();
+        let pairs = names.into_iter().map(|name| (name.clone(), &before[part][name], &after[part][name]));
+        members.extend(pairs.filter(|(_, before, after)| before != after));
     }
-    let header = vec!["REVISION", "TIME", "WHO", "WHAT", "FLAGS", "COMMENT"];
-    output.table(&Table { header, rows: entries.iter().map(row).collect() })?;
-    Ok(Exit::Done)
+    if before["archived"] != after["archived"] {
+        members.push(("archived".to_owned(), &before["archived"], &after["archived"]));
+    }
+    members
+}
+
+fn shown(value: &Value) -> String {
+    const MOST: usize = 60;
+    match value {
+        Value::Null => "none".to_owned(),
+        value => clip(&value.to_string(), MOST),
+    }
 }
 
 fn row(entry: &Value) -> Vec<Cell> {

@@ -8,10 +8,12 @@ pub(crate) mod flag;
 mod log;
 mod profile;
 mod project;
+mod schedule;
 mod token;
 
 pub(crate) use apply::{Apply, run as apply};
 pub(crate) use environment::{Environments, run as environments};
 pub(crate) use log::{Log, run as log};
 pub(crate) use project::{Projects, run as projects};
+pub(crate) use schedule::{Schedules, run as schedules};
 pub(crate) use token::{Tokens, run as tokens};

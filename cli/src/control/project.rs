@@ -1,16 +1,15 @@
 //! `flagsctl project`: the projects of a control plane.
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    client::{Control, WriteArguments, told},
+    client::{Control, WriteArguments, listed, name_of, time_of, told},
     profile::Target,
 };
 use crate::{
     failure::{Exit, Failure},
-    output::{Cell, Output, Table},
-    value,
+    output::{Cell, Output},
 };
 
 /// Look at and make projects
@@ -54,20 +53,9 @@ pub(crate) fn run(projects: &Projects, output: &mut Output) -> Result<Exit, Fail
 
 fn list(target: &Target, output: &mut Output) -> Result<Exit, Failure> {
     let projects = Control::open(target)?.items("/projects", &[], None)?;
-    if output.json {
-        output.document(&projects)?;
-    } else if projects.is_empty() {
-        output.line("no projects")?;
-    } else {
-        let row = |item: &Value| {
-            let name = item["name"].as_str().filter(|name| !name.is_empty()).unwrap_or("-");
-            let made = item["createdMs"].as_i64().map(value::time_ms).unwrap_or_default();
-            vec![Cell::new(item["key"].as_str().unwrap_or_default()), Cell::new(name), Cell::new(made)]
-        };
-        let header = vec!["KEY", "NAME", "MADE"];
-        output.table(&Table { header, rows: projects.iter().map(row).collect() })?;
-    }
-    Ok(Exit::Done)
+    listed(output, &projects, "no projects", &["KEY", "NAME", "MADE"], |item| {
+        vec![Cell::new(item["key"].as_str().unwrap_or_default()), name_of(item), time_of(item, "createdMs")]
+    })
 }
 
 fn create(arguments: &Create, output: &mut Output) -> Result<Exit, Failure> {

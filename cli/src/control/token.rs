@@ -11,13 +11,13 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    client::{Control, WriteArguments, told},
+    client::{Control, WriteArguments, listed, time_of, told},
     profile::Target,
 };
 use crate::{
     admin::encoded,
     failure::{Exit, Failure},
-    output::{Cell, Look, Output, Table},
+    output::{Cell, Look, Output},
     value,
 };
 
@@ -114,15 +114,10 @@ pub(crate) fn run(tokens: &Tokens, output: &mut Output) -> Result<Exit, Failure>
 
 fn list(target: &Target, output: &mut Output) -> Result<Exit, Failure> {
     let tokens = Control::open(target)?.items("/tokens", &[], None)?;
-    if output.json {
-        output.document(&tokens)?;
-        return Ok(Exit::Done);
-    }
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let row = |token: &Value| {
         let text = |name: &str| token[name].as_str().unwrap_or_default();
         let time = |name: &str| token[name].as_i64();
-        let shown = |name: &str| Cell::new(time(name).map_or_else(|| "-".to_owned(), value::time_ms));
         let past = |name: &str| time(name).is_some_and(|at| i128::from(at) <= now_ms.cast_signed());
         let state = if past("revokedMs") {
             Cell::new("revoked").look(Look::Bad)
@@ -138,13 +133,12 @@ fn list(target: &Target, output: &mut Output) -> Result<Exit, Failure> {
             Cell::new(text("name")),
             Cell::new(text("scope")),
             state,
-            shown("expiresMs"),
-            shown("usedMs"),
+            time_of(token, "expiresMs"),
+            time_of(token, "usedMs"),
         ]
     };
-    let header = vec!["ID", "NAME", "SCOPE", "STATE", "EXPIRES", "LAST USED"];
-    output.table(&Table { header, rows: tokens.iter().map(row).collect() })?;
-    Ok(Exit::Done)
+    let header = ["ID", "NAME", "SCOPE", "STATE", "EXPIRES", "LAST USED"];
+    listed(output, &tokens, "no tokens", &header, row)
 }
 
 fn create(arguments: &Create, output: &mut Output) -> Result<Exit, Failure> {

@@ -2,11 +2,9 @@
 
 use clap::Args;
 
+use super::OneFlag;
 use crate::{
-    control::{
-        client::{ChangeArguments, Control, told},
-        profile::Target,
-    },
+    control::client::{Control, told},
     failure::{Exit, Failure},
     output::Output,
 };
@@ -15,44 +13,28 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  flagsctl flag archive new-cart --comment 'everybody has it'")]
 pub(crate) struct Archive {
-    /// The flag's key
-    key: String,
     #[command(flatten)]
-    change: ChangeArguments,
-    #[command(flatten)]
-    target: Target,
+    flag: OneFlag,
 }
 
 /// Bring an archived flag back, configured as it was
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  flagsctl flag restore new-cart")]
 pub(crate) struct Restore {
-    /// The flag's key
-    key: String,
     #[command(flatten)]
-    change: ChangeArguments,
-    #[command(flatten)]
-    target: Target,
+    flag: OneFlag,
 }
 
 pub(crate) fn archive(arguments: &Archive, output: &mut Output) -> Result<Exit, Failure> {
-    let Archive { key, change, target } = arguments;
-    move_it(key, "archive", "archived: no host has it any more", change, target, output)
+    move_it(&arguments.flag, "archive", "archived: no host has it any more", output)
 }
 
 pub(crate) fn restore(arguments: &Restore, output: &mut Output) -> Result<Exit, Failure> {
-    let Restore { key, change, target } = arguments;
-    move_it(key, "restore", "back, configured as it was", change, target, output)
+    move_it(&arguments.flag, "restore", "back, configured as it was", output)
 }
 
-fn move_it(
-    key: &str,
-    verb: &str,
-    outcome: &str,
-    change: &ChangeArguments,
-    target: &Target,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+fn move_it(flag: &OneFlag, verb: &str, outcome: &str, output: &mut Output) -> Result<Exit, Failure> {
+    let OneFlag { key, change, target } = flag;
     let control = Control::open(target)?;
     let path = control.in_project(&["flags", key, verb])?;
     let done = control.write("POST", &path, None, &change.write, change.if_revision)?.body;

@@ -14,11 +14,34 @@ use serde_json::{Map, Value};
 
 pub(super) use about::type_of;
 
-use super::client::{Answer, ChangeArguments, Control};
+use super::{
+    client::{Answer, ChangeArguments, Control},
+    profile::Target,
+    schedule::{When, patch_between, schedule},
+};
 use crate::{
     failure::{Exit, Failure},
     output::Output,
+    value,
 };
+
+/// A flag, and how it is changed everywhere.
+#[derive(Args, Debug)]
+pub(super) struct OneFlag {
+    /// The flag's key
+    key: String,
+    #[command(flatten)]
+    change: ChangeArguments,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// What a scheduled change is told as; `None` of one that has happened.
+fn told_later(key: &str, done: &Answer, when: &When) -> Option<String> {
+    let at = value::time_ms(when.at?);
+    let id = done.body["id"].as_str().unwrap_or_default();
+    Some(format!("{key} is changed at {at}; `flagsctl schedule cancel {id}` cancels it"))
+}
 
 /// Look at and change the flags that a control plane holds
 #[derive(Args, Debug)]
@@ -60,18 +83,26 @@ fn config_path(control: &Control, key: &str) -> Result<String, Failure> {
 }
 
 /// Gives a flag the configuration that `change` makes of its present one. It is replaced whole, as a merge patch would mix an old rule with
-/// the new one; what somebody else changes meanwhile is not overwritten.
+/// the new one; what somebody else changes meanwhile is not overwritten. What is to happen later is what differs, as a merge patch; if that is
+/// of a rule, only if the flag is configured as it is now.
 fn reconfigure(
     control: &Control,
     key: &str,
     arguments: &ChangeArguments,
+    when: &When,
     change: impl FnOnce(&mut Map<String, Value>) -> Result<(), Failure>,
 ) -> Result<Answer, Failure> {
     let path = config_path(control, key)?;
     let Answer { revision, body } = control.get(&path)?;
     let Value::Object(mut config) = body else { return Err(Failure::new("the flag's configuration is no object")) };
     config.remove("revision");
+    let old = config.clone();
     change(&mut config)?;
+    if let Some(at_ms) = when.at {
+        let (patch, is_of_a_rule) = patch_between(&old, &config);
+        let if_revision = arguments.if_revision.or(revision.filter(|_| is_of_a_rule));
+        return schedule(control, key, at_ms, &patch, arguments, if_revision);
+    }
     control.write("PUT", &path, Some(&Value::Object(config)), &arguments.write, arguments.if_revision.or(revision))
 }
 

@@ -3,11 +3,12 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{reconfigure, rollout_shown};
+use super::{reconfigure, rollout_shown, told_later};
 use crate::{
     control::{
         client::{ChangeArguments, Control, told},
         profile::Target,
+        schedule::When,
     },
     failure::{Exit, Failure},
     output::Output,
@@ -36,6 +37,8 @@ pub(crate) struct Rollout {
     #[arg(long)]
     off: bool,
     #[command(flatten)]
+    when: When,
+    #[command(flatten)]
     change: ChangeArguments,
     #[command(flatten)]
     target: Target,
@@ -55,7 +58,7 @@ pub(crate) fn run(arguments: &Rollout, output: &mut Output) -> Result<Exit, Fail
     if shares.as_ref().is_some_and(|shares| shares.len() < arguments.shares.len()) {
         return Err(Failure::Usage("a variant is named twice".to_owned()));
     }
-    let done = reconfigure(&control, key, &arguments.change, |config| {
+    let done = reconfigure(&control, key, &arguments.change, &arguments.when, |config| {
         let by = arguments.by.clone().map(Value::from).or_else(|| config.get("rollout")?.get("by").cloned());
         match shares {
             None => drop(config.remove("rollout")),
@@ -69,6 +72,9 @@ pub(crate) fn run(arguments: &Rollout, output: &mut Output) -> Result<Exit, Fail
         }
         Ok(())
     })?;
+    if let Some(sentence) = told_later(key, &done, &arguments.when) {
+        return told(output, &done.body, &arguments.change.write, &sentence);
+    }
     let (place, revision) = (control.place()?, &done.body["revision"]);
     let sentence = if arguments.off {
         format!("{key} is rolled out to nobody in {place}, at revision {revision}")

@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     about::{About, literal},
-    reconfigure,
+    reconfigure, told_later,
 };
 use crate::{
     control::{
         client::{ChangeArguments, Control, told},
         profile::Target,
+        schedule::When,
     },
     failure::{Exit, Failure},
     output::Output,
@@ -39,6 +40,8 @@ pub(crate) struct Set {
     about: About,
     #[command(flatten)]
     here: Here,
+    #[command(flatten)]
+    when: When,
     #[command(flatten)]
     change: ChangeArguments,
     #[command(flatten)]
@@ -87,6 +90,11 @@ pub(crate) fn run(arguments: &Set, output: &mut Output) -> Result<Exit, Failure>
         about = arguments.about.body(flag["type"].as_str())?;
     }
     if !about.is_empty() {
+        if arguments.when.at.is_some() {
+            return Err(Failure::Usage(
+                "only what a flag does in an environment can be changed --at a time".to_owned(),
+            ));
+        }
         let done = control.write("PATCH", &path, Some(&Value::Object(about)), &change.write, change.if_revision)?.body;
         let sentence = format!("{key} is changed in {}, at revision {}", control.project_key()?, done["version"]);
         return told(output, &done, &change.write, &sentence);
@@ -95,7 +103,7 @@ pub(crate) fn run(arguments: &Set, output: &mut Output) -> Result<Exit, Failure>
     if here.is_empty() && arguments.here.metadata.is_empty() {
         return Err(Failure::Usage("nothing is named that should change".to_owned()));
     }
-    let done = reconfigure(&control, key, change, |config| {
+    let done = reconfigure(&control, key, change, &arguments.when, |config| {
         for (name, value) in here {
             config.insert(name, value);
         }
@@ -111,7 +119,8 @@ pub(crate) fn run(arguments: &Set, output: &mut Output) -> Result<Exit, Failure>
         }
         Ok(())
     })?;
-    let sentence = format!("{key} is changed in {}, at revision {}", control.place()?, done.body["revision"]);
+    let now = format!("{key} is changed in {}, at revision {}", control.place()?, done.body["revision"]);
+    let sentence = told_later(key, &done, &arguments.when).unwrap_or(now);
     told(output, &done.body, &change.write, &sentence)
 }
 
