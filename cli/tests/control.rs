@@ -9,13 +9,14 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
+    time::SystemTime,
 };
 
 use common::{Run, command, directory, finish, until};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// flags-control's binary, as it is in the sources now: one that lies there may be older.
+/// flags-control's binary, built if it is not there or older than what it is made from.
 fn flags_control() -> Result<PathBuf, String> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT.get_or_init(build_flags_control).clone()
@@ -23,6 +24,13 @@ fn flags_control() -> Result<PathBuf, String> {
 
 fn build_flags_control() -> Result<PathBuf, String> {
     let beside = Path::new(env!("CARGO_BIN_EXE_flagsctl")).with_file_name("flags-control");
+    let built = std::fs::metadata(&beside).and_then(|metadata| metadata.modified());
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("");
+    let sources =
+        ["Cargo.lock", "control/src", "control/migrations", "core/src", "sync/src"].map(|path| newest(&top.join(path)));
+    if built.is_ok_and(|built| sources.iter().all(|source| *source < built)) {
+        return Ok(beside);
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "--locked", "-p", "flags-control"]).current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -35,6 +43,13 @@ fn build_flags_control() -> Result<PathBuf, String> {
     } else {
         Err(String::from_utf8_lossy(&built.stderr).into_owned())
     }
+}
+
+/// When a file, or the newest in a folder, was last changed.
+fn newest(path: &Path) -> SystemTime {
+    let inside = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| newest(&entry.path()));
+    let own = std::fs::metadata(path).and_then(|metadata| metadata.modified()).expect("a file of the sources");
+    inside.fold(own, SystemTime::max)
 }
 
 /// A control plane with a project `shop` and an environment `production`.

@@ -19,6 +19,7 @@ mod file;
 mod limit;
 mod model;
 mod observe;
+mod openapi;
 mod parse;
 mod problem;
 mod resource;
@@ -71,6 +72,8 @@ enum Command {
     Restore(command::Restore),
     /// Make an environment's flags what a flagd file says, as one change; flags that the file does not have stay
     Import(command::Import),
+    /// Print the API's description (OpenAPI)
+    Openapi,
     /// Print an environment's flags as a file that `import` makes the same of
     Export(command::Export),
 }
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
             with_store(&flags, async move |store| migrate(&store, direction).await)
         }
         Command::Backup { to, flags } => with_store(&flags, async move |store| Ok(store.back_up(to).await?)),
+        Command::Openapi => print(&openapi::document()),
         Command::Restore(restore) => restore.run(),
         Command::Import(import) => with_store(&import.flags.clone(), async move |store| import.run(&store).await),
         Command::Export(export) => with_store(&export.flags.clone(), async move |store| export.run(&store).await),
@@ -95,6 +99,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn print(document: &serde_json::Value) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(document)?);
+    Ok(())
 }
 
 fn with_store(flags: &Flags, work: impl AsyncFnOnce(Store) -> anyhow::Result<()>) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -14,7 +15,7 @@ const KEY_BYTES: usize = 128;
 const TEXT_BYTES: usize = 4_096;
 
 /// What kind of value a flag has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum FlagType {
     Boolean,
@@ -24,7 +25,7 @@ pub(crate) enum FlagType {
 }
 
 /// What a flag is there for, which says how long it should live.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum FlagKind {
     #[default]
@@ -35,7 +36,7 @@ pub(crate) enum FlagKind {
 }
 
 /// What a flag is in all environments.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct FlagBody {
     /// Absent: boolean.
@@ -79,7 +80,7 @@ pub(crate) struct Flag {
 }
 
 /// Whether a flag is evaluated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum FlagState {
     Enabled,
@@ -89,8 +90,9 @@ pub(crate) enum FlagState {
 }
 
 /// What a flag does in one environment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Configuration")]
 pub(crate) struct Config {
     #[serde(default)]
     pub(crate) state: FlagState,
@@ -118,7 +120,7 @@ pub(crate) struct Config {
 }
 
 /// Shares of a population, who stay where they are as long as the shares do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Rollout {
     /// The attribute that decides who is who. Those without it get the default variant.
@@ -133,7 +135,7 @@ fn targeting_key() -> String {
 }
 
 /// Another flag that has to serve one of some variants.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Prerequisite {
     pub(crate) flag: String,

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::store::StoreError;
@@ -21,15 +22,16 @@ pub(crate) struct Problem {
 }
 
 /// One thing wrong with a body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Fault {
     /// Where in the body, as a JSON pointer (RFC 6901); "" is all of it.
     pub(crate) pointer: String,
     pub(crate) detail: String,
 }
 
-#[derive(Serialize)]
-struct Document<'p> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct Document<'p> {
     r#type: String,
     title: &'p str,
     status: u16,

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flags_sync::{Change, Stamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
@@ -37,7 +38,7 @@ pub(crate) struct Edit {
 }
 
 /// A row of the log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Entry {
     pub(crate) revision: u64,
@@ -50,7 +51,7 @@ pub(crate) struct Entry {
 }
 
 /// What a change did to one flag.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct EntryFlag {
     pub(crate) key: String,
     pub(crate) before: Json,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use flags_sync::SecretKey;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Author, Edit};
@@ -32,8 +33,9 @@ pub(crate) struct Environment {
 }
 
 /// An environment as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Environment")]
 pub(crate) struct EnvironmentView {
     key: String,
     name: String,
@@ -47,7 +49,7 @@ pub(crate) struct EnvironmentView {
 }
 
 /// What an environment is made from.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct NewEnvironment {
     pub(crate) key: String,

@@ -1,5 +1,6 @@
 //! Flags: what they are in a project, and what they do in its environments.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
@@ -14,8 +15,9 @@ use crate::problem::Problem;
 use crate::store::{Row, StoreError, Transaction, Value};
 
 /// A flag as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Flag")]
 pub(crate) struct FlagView<'f> {
     key: &'f str,
     #[serde(flatten)]
@@ -58,7 +60,7 @@ pub(crate) struct Filter {
 }
 
 /// The order of a list of flags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub(crate) enum Sort {
     #[default]
     #[serde(rename = "key")]

@@ -1,5 +1,6 @@
 //! Projects: what a team has flags for.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::now_ms;
@@ -8,7 +9,7 @@ use crate::problem::Problem;
 use crate::store::{Row, StoreError, Transaction};
 
 /// A project.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Project {
     #[serde(skip)]
@@ -19,7 +20,7 @@ pub(crate) struct Project {
 }
 
 /// What a project is made from.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct NewProject {
     pub(crate) key: String,

@@ -6,6 +6,7 @@
 //!    └──────► cancelled
 //! ```
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
@@ -23,7 +24,7 @@ use crate::store::{Row, StoreError, Transaction, Value};
 const MOST_PENDING: i64 = 10_000;
 
 /// What has become of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
     Pending,
@@ -44,7 +45,7 @@ impl State {
 }
 
 /// A scheduled change.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Schedule {
     /// A number, as a text: it is a name.
@@ -69,7 +70,7 @@ pub(crate) struct Schedule {
 }
 
 /// What a scheduled change is made from.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct NewSchedule {
     pub(crate) flag: String,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -17,9 +18,9 @@ use crate::resource::{change, clone, flag};
 use crate::store::Transaction;
 
 /// Whence.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct From {
+pub(crate) struct From {
     /// An environment of the same project.
     from: String,
 }

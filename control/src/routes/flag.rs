@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
@@ -24,8 +25,8 @@ use crate::resource::{change, flag};
 use crate::store::{StoreError, Transaction};
 
 /// What a flag is made from.
-#[derive(Clone, Debug, Deserialize)]
-struct NewFlag {
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub(crate) struct NewFlag {
     key: String,
     /// What it does, by environment; where nothing is said it is disabled.
     #[serde(default)]
@@ -35,9 +36,9 @@ struct NewFlag {
 }
 
 /// Which flags, in which order.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct Which {
+pub(crate) struct Which {
     cursor: String,
     limit: Option<i64>,
     search: String,
@@ -52,9 +53,9 @@ pub(super) struct Which {
 }
 
 /// Which configurations of an environment.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct WhichConfigs {
+pub(crate) struct WhichConfigs {
     cursor: String,
     limit: Option<i64>,
     state: Option<FlagState>,
@@ -63,8 +64,8 @@ pub(super) struct WhichConfigs {
 }
 
 /// A configuration in a list.
-#[derive(Serialize)]
-struct ListedConfig {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ListedConfig {
     key: String,
     #[serde(flatten)]
     config: Config,
@@ -72,8 +73,9 @@ struct ListedConfig {
 }
 
 /// A configuration as the API shows it.
-#[derive(Serialize)]
-struct ConfigView<'c> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ConfigurationView")]
+pub(crate) struct ConfigView<'c> {
     #[serde(flatten)]
     config: &'c Config,
     revision: i64,

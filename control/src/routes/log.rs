@@ -9,6 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures_util::stream::unfold;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -24,18 +25,18 @@ use crate::resource::{log, project};
 const AT_ONCE: i64 = 200;
 
 /// Which two revisions.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Between {
+pub(crate) struct Between {
     from: u64,
     /// Absent: the current one.
     to: Option<u64>,
 }
 
 /// Which part of the log.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Part {
+pub(crate) struct Part {
     /// Absent: the oldest that the log has.
     from: Option<u64>,
     /// Absent: the current one.

@@ -1,16 +1,17 @@
 //! The HTTP API, a file for each resource.
 
-mod change;
-mod clone;
+pub(crate) mod change;
+pub(crate) mod clone;
+mod described;
 mod environment;
-mod flag;
+pub(crate) mod flag;
 mod health;
-mod log;
+pub(crate) mod log;
 mod project;
 pub(crate) mod request;
-mod schedule;
-mod token;
-mod transfer;
+pub(crate) mod schedule;
+pub(crate) mod token;
+pub(crate) mod transfer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +21,46 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 
 use crate::app::App;
 use crate::problem::Problem;
 use crate::{observe, sync};
+use described::{Routes, get, post};
 
 /// How many times as long as others a request with all of an environment may take.
 const BULK_PATIENCE: u32 = 12;
 
 /// Everything that this program answers to.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let api = Router::new()
+    let api = api()
+        .into_router()
+        .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
+        .layer(middleware::from_fn_with_state((Arc::clone(&app), 1), bounded));
+    let bulk = bulk()
+        .into_router()
+        .layer(DefaultBodyLimit::max(app.config.limits.import_bytes))
+        .layer(middleware::from_fn_with_state((Arc::clone(&app), BULK_PATIENCE), bounded));
+    Router::new()
+        .nest("/api/v1", api.merge(bulk))
+        .nest("/sync/v1", hosts().into_router())
+        .merge(health())
+        .fallback(|| async { Problem::not_found("there is nothing at this path") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path does not take this method")
+        })
+        .layer(middleware::from_fn(hardened))
+        .layer(middleware::from_fn(observe::request))
+        .with_state(app)
+}
+
+/// Each path with each of its methods.
+pub(crate) fn known() -> Vec<(String, &'static str)> {
+    let api = api().known("/api/v1").chain(bulk().known("/api/v1"));
+    api.chain(hosts().known("/sync/v1")).chain(process().known("")).collect()
+}
+
+fn api() -> Routes {
+    Routes::default()
         .route("/projects", get(project::list).post(project::create))
         .route("/projects/{project}", get(project::show))
         .route("/projects/{project}/environments", get(environment::list).post(environment::create))
@@ -58,31 +87,26 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/tokens/{token}/revoke", post(token::revoke))
         .route("/tokens/{token}/rotate", post(token::rotate))
         .route("/projects/{project}/environments/{environment}/export", get(transfer::export))
-        .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
-        .layer(middleware::from_fn_with_state((Arc::clone(&app), 1), bounded));
-    let bulk = Router::new()
-        .route("/projects/{project}/environments/{environment}/import", post(transfer::import))
-        .layer(DefaultBodyLimit::max(app.config.limits.import_bytes))
-        .layer(middleware::from_fn_with_state((Arc::clone(&app), BULK_PATIENCE), bounded));
-    let sync = Router::new()
+}
+
+/// Requests with all of an environment in them.
+fn bulk() -> Routes {
+    Routes::default().route("/projects/{project}/environments/{environment}/import", post(transfer::import))
+}
+
+fn hosts() -> Routes {
+    Routes::default()
         .route("/{project}/{environment}/snapshot", get(sync::snapshot))
-        .route("/{project}/{environment}/stream", get(sync::stream));
-    Router::new()
-        .nest("/api/v1", api.merge(bulk))
-        .nest("/sync/v1", sync)
-        .merge(health())
-        .fallback(|| async { Problem::not_found("there is nothing at this path") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path does not take this method")
-        })
-        .layer(middleware::from_fn(hardened))
-        .layer(middleware::from_fn(observe::request))
-        .with_state(app)
+        .route("/{project}/{environment}/stream", get(sync::stream))
 }
 
 /// How the process is.
 pub(crate) fn health() -> Router<Arc<App>> {
-    Router::new().route("/healthz", get(health::live)).route("/readyz", get(health::ready))
+    process().into_router()
+}
+
+fn process() -> Routes {
+    Routes::default().route("/healthz", get(health::live)).route("/readyz", get(health::ready))
 }
 
 /// No request takes longer than it may, slow bodies included; or so many times as long.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::request::{Answer, Items, Write, page_limit};
@@ -17,9 +18,9 @@ use crate::resource::token::Scope;
 use crate::resource::{environment, project};
 
 /// Which scheduled changes.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Which {
+pub(crate) struct Which {
     cursor: Option<i64>,
     limit: Option<i64>,
     state: Option<schedule::State>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::request::{Answer, Items, Page, Write};
@@ -15,9 +16,9 @@ use crate::resource::token::{self, Scope, Secret, Token};
 use crate::resource::{environment, project};
 
 /// What a token is made from.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct NewToken {
+pub(crate) struct NewToken {
     name: String,
     scope: Scope,
     /// For which project only.
@@ -31,9 +32,9 @@ struct NewToken {
 }
 
 /// How a token is replaced.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Rotate {
+pub(crate) struct Rotate {
     /// How long the old one goes on.
     overlap_seconds: u32,
 }

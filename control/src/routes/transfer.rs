@@ -6,6 +6,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use libflags::definition::{Document, Format, Limits};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::request::{Answer, Write};
@@ -17,9 +18,9 @@ use crate::resource::token::Scope;
 use crate::resource::{change, environment, project, transfer};
 
 /// Which file is wanted.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Form {
+pub(crate) struct Form {
     /// What hosts get, instead of what people have said.
     compiled: bool,
 }

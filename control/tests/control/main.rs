@@ -10,6 +10,7 @@ mod hosts;
 mod lists;
 mod log;
 mod migrations;
+mod openapi;
 mod operations;
 mod postgres;
 mod restore;

@@ -1,0 +1,309 @@
+//! What each operation is for, whom it is for, what it takes and what it gives.
+
+use serde_json::{Map, Value};
+
+use super::{Of, members, of};
+use crate::model::{Config, FlagBody};
+use crate::resource::change::{Entry, EntryFlag};
+use crate::resource::environment::{EnvironmentView, NewEnvironment};
+use crate::resource::flag::FlagView;
+use crate::resource::project::{NewProject, Project};
+use crate::resource::schedule::{NewSchedule, Schedule};
+use crate::resource::token::Token;
+use crate::resource::transfer::Imported;
+use crate::routes::request::Page;
+use crate::routes::{change, clone, flag, log, schedule, token, transfer};
+
+/// A method of a path.
+#[derive(Debug)]
+pub(super) struct Operation {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) id: &'static str,
+    pub(super) about: &'static str,
+    /// What a token has to be good for; empty: anybody may.
+    pub(super) scope: &'static str,
+    pub(super) query: Option<Of>,
+    pub(super) body: Option<Of>,
+    pub(super) status: &'static str,
+    pub(super) answer: Answer,
+}
+
+/// What comes back.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answer {
+    One(Of),
+    /// A page of these.
+    List(Of),
+    /// An object of these members.
+    Members(&'static [(&'static str, Of)]),
+    /// Of a media type.
+    Text(&'static str),
+}
+
+use Answer::{List, Members, One, Text};
+
+type Object = Map<String, Value>;
+
+const fn read(path: &'static str, id: &'static str, about: &'static str, answer: Answer) -> Operation {
+    Operation { method: "get", path, id, about, scope: "read", query: None, body: None, status: "200", answer }
+}
+
+const fn write(
+    method: &'static str,
+    path: &'static str,
+    id: &'static str,
+    about: &'static str,
+    body: Option<Of>,
+    answer: Answer,
+) -> Operation {
+    Operation { method, path, id, about, scope: "write", query: None, body, status: "200", answer }
+}
+
+impl Operation {
+    const fn asks(self, query: Of) -> Self {
+        Self { query: Some(query), ..self }
+    }
+
+    const fn makes(self) -> Self {
+        Self { status: "201", ..self }
+    }
+
+    const fn scope(self, scope: &'static str) -> Self {
+        Self { scope, ..self }
+    }
+}
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    read("/api/v1/projects", "listProjects", "The projects that the token is for", List(of::<Project>))
+        .asks(members::<Page>),
+    write("post", "/api/v1/projects", "createProject", "Make a project", Some(of::<NewProject>), One(of::<Project>))
+        .makes()
+        .scope("admin"),
+    read("/api/v1/projects/{project}", "showProject", "A project", One(of::<Project>)),
+    read(
+        "/api/v1/projects/{project}/environments",
+        "listEnvironments",
+        "The environments of a project",
+        List(of::<EnvironmentView>),
+    ),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments",
+        "createEnvironment",
+        "Make an environment",
+        Some(of::<NewEnvironment>),
+        One(of::<EnvironmentView>),
+    )
+    .makes()
+    .scope("admin"),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}",
+        "showEnvironment",
+        "An environment, with the key that signs it",
+        One(of::<EnvironmentView>),
+    ),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/clone",
+        "cloneEnvironment",
+        "Let all flags do what they do in another environment, as one change",
+        Some(of::<clone::From>),
+        Members(&[("revision", of::<u64>), ("changed", of::<Vec<String>>)]),
+    ),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/rollback",
+        "rollBack",
+        "Configure all flags as they were at a revision",
+        Some(of::<change::RollBack>),
+        Members(&[("revision", of::<u64>)]),
+    ),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}/changes",
+        "listChanges",
+        "The log, the newest first",
+        List(of::<Entry>),
+    )
+    .asks(members::<Page>),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}/changes/export",
+        "exportChanges",
+        "The log as lines of JSON, the oldest first",
+        Text("application/x-ndjson"),
+    )
+    .asks(members::<log::Part>),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}/diff",
+        "diffRevisions",
+        "What differs between two revisions, flag by flag",
+        Members(&[("from", of::<u64>), ("to", of::<u64>), ("flags", of::<Vec<EntryFlag>>)]),
+    )
+    .asks(members::<log::Between>),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}/export",
+        "exportEnvironment",
+        "The environment's flags as a flagd file",
+        One(of::<Object>),
+    )
+    .asks(members::<transfer::Form>),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/import",
+        "importEnvironment",
+        "Make flags what a flagd file says, as one change",
+        Some(of::<Object>),
+        One(of::<Imported>),
+    ),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}/flags",
+        "listConfigurations",
+        "What all flags do in the environment",
+        List(of::<flag::ListedConfig>),
+    )
+    .asks(members::<flag::WhichConfigs>),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}/flags/{flag}",
+        "showConfiguration",
+        "What a flag does in the environment",
+        One(of::<flag::ConfigView<'static>>),
+    ),
+    write(
+        "put",
+        "/api/v1/projects/{project}/environments/{environment}/flags/{flag}",
+        "replaceConfiguration",
+        "Replace what a flag does in the environment; needs If-Match",
+        Some(of::<Config>),
+        One(of::<flag::ConfigView<'static>>),
+    ),
+    write(
+        "patch",
+        "/api/v1/projects/{project}/environments/{environment}/flags/{flag}",
+        "changeConfiguration",
+        "Change what a flag does in the environment: a JSON merge patch",
+        Some(of::<Object>),
+        One(of::<flag::ConfigView<'static>>),
+    ),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/flags/{flag}/clone",
+        "cloneConfiguration",
+        "Let a flag do what it does in another environment",
+        Some(of::<clone::From>),
+        Members(&[("revision", of::<u64>)]),
+    ),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}/schedules",
+        "listSchedules",
+        "The changes that are to happen at a time, or were",
+        List(of::<Schedule>),
+    )
+    .asks(members::<schedule::Which>),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/schedules",
+        "createSchedule",
+        "Schedule a change",
+        Some(of::<NewSchedule>),
+        One(of::<Schedule>),
+    )
+    .makes(),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}/schedules/{schedule}",
+        "showSchedule",
+        "A scheduled change",
+        One(of::<Schedule>),
+    ),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/schedules/{schedule}/cancel",
+        "cancelSchedule",
+        "Cancel a scheduled change",
+        None,
+        One(of::<Schedule>),
+    ),
+    read("/api/v1/projects/{project}/flags", "listFlags", "The flags of a project", List(of::<FlagView<'static>>))
+        .asks(members::<flag::Which>),
+    write(
+        "post",
+        "/api/v1/projects/{project}/flags",
+        "createFlag",
+        "Make a flag",
+        Some(of::<flag::NewFlag>),
+        One(of::<FlagView<'static>>),
+    )
+    .makes(),
+    read("/api/v1/projects/{project}/flags/{flag}", "showFlag", "A flag", One(of::<FlagView<'static>>)),
+    write(
+        "put",
+        "/api/v1/projects/{project}/flags/{flag}",
+        "replaceFlag",
+        "Replace what a flag is in all environments; needs If-Match",
+        Some(of::<FlagBody>),
+        One(of::<FlagView<'static>>),
+    ),
+    write(
+        "patch",
+        "/api/v1/projects/{project}/flags/{flag}",
+        "changeFlag",
+        "Change what a flag is in all environments: a JSON merge patch",
+        Some(of::<Object>),
+        One(of::<FlagView<'static>>),
+    ),
+    write(
+        "post",
+        "/api/v1/projects/{project}/flags/{flag}/archive",
+        "archiveFlag",
+        "Take a flag from all hosts; its key stays taken",
+        None,
+        One(of::<FlagView<'static>>),
+    ),
+    write(
+        "post",
+        "/api/v1/projects/{project}/flags/{flag}/restore",
+        "restoreFlag",
+        "Bring an archived flag back, configured as it was",
+        None,
+        One(of::<FlagView<'static>>),
+    ),
+    read("/api/v1/tokens", "listTokens", "All tokens, of which nothing secret is known", List(of::<Token>))
+        .asks(members::<Page>)
+        .scope("admin"),
+    write(
+        "post",
+        "/api/v1/tokens",
+        "createToken",
+        "Make a token; the answer has it as `token`, this once",
+        Some(of::<token::NewToken>),
+        One(of::<Token>),
+    )
+    .makes()
+    .scope("admin"),
+    write("post", "/api/v1/tokens/{token}/revoke", "revokeToken", "End a token", None, One(of::<Token>)).scope("admin"),
+    write(
+        "post",
+        "/api/v1/tokens/{token}/rotate",
+        "rotateToken",
+        "Make a token like another, which ends; the answer has it as `token`, this once",
+        Some(of::<token::Rotate>),
+        One(of::<Token>),
+    )
+    .makes()
+    .scope("admin"),
+    read(
+        "/sync/v1/{project}/{environment}/snapshot",
+        "snapshot",
+        "What hosts get: a signed flagd definition",
+        One(of::<Object>),
+    )
+    .scope("sync"),
+    read(
+        "/sync/v1/{project}/{environment}/stream",
+        "stream",
+        "The snapshot or what was missed since Last-Event-ID, and each change as it happens",
+        Text("text/event-stream"),
+    )
+    .scope("sync"),
+    read("/healthz", "live", "Whether the process is up", One(of::<Object>)).scope(""),
+    read("/readyz", "ready", "Whether the database is read and written", One(of::<Object>)).scope(""),
+];
