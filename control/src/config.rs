@@ -40,6 +40,7 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) management: Option<SocketAddr>,
     pub(crate) log_level: String,
+    pub(crate) sync: SyncSettings,
     pub(crate) limits: LimitSettings,
     pub(crate) log: LogSettings,
 }
@@ -52,6 +53,7 @@ struct File {
     listen: Option<SocketAddr>,
     management: Option<SocketAddr>,
     log_level: Option<String>,
+    sync: SyncSettings,
     limits: LimitSettings,
     log: LogSettings,
 }
@@ -69,6 +71,20 @@ pub(crate) struct LogSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         Self { keep_days: None, keep_changes: 10_000 }
+    }
+}
+
+/// `[sync]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SyncSettings {
+    /// How long a stream is silent at most. Hosts give up one that is silent for three times the default.
+    pub(crate) heartbeat_ms: u64,
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        Self { heartbeat_ms: 10_000 }
     }
 }
 
@@ -127,6 +143,7 @@ impl Config {
             listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             management: flags.management.or(file.management),
             log_level: flags.log_level.clone().or(file.log_level).unwrap_or_else(|| "info".to_owned()),
+            sync: file.sync,
             limits: file.limits,
             log: file.log,
         })

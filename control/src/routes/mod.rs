@@ -21,6 +21,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::problem::Problem;
@@ -110,8 +111,9 @@ fn process() -> Routes {
 }
 
 /// No request takes longer than it may, slow bodies included; or so many times as long.
-async fn bounded(State((app, times)): State<(Arc<App>, u32)>, request: Request, next: Next) -> Response {
+async fn bounded(State((app, times)): State<(Arc<App>, u32)>, mut request: Request, next: Next) -> Response {
     let limit = Duration::from_secs(app.config.limits.request_seconds) * times;
+    request.extensions_mut().insert(request::Until(Instant::now() + limit * 9 / 10));
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {

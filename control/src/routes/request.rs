@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json_;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth::Access;
@@ -66,7 +67,12 @@ pub(crate) struct Write {
     if_match: Option<String>,
     dry_run: bool,
     idempotency: Option<Idempotency>,
+    until: Until,
 }
+
+/// When the database must have answered: a moment before the request has taken as long as it may. Whether a change happened is not known then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Until(pub(crate) Instant);
 
 #[derive(Debug)]
 struct Idempotency {
@@ -92,6 +98,7 @@ impl FromRequest<Arc<App>> for Write {
         check_text(&query.comment, "")?;
         let if_match = text(&parts.headers, header::IF_MATCH.as_str())?;
         let key = text(&parts.headers, "idempotency-key")?;
+        let until = parts.extensions.get().copied().ok_or_else(|| StoreError::Broken("no deadline".to_owned()))?;
         let (method, target) = (parts.method.clone(), parts.uri.to_string());
         let body = Bytes::from_request(Request::from_parts(parts, body), app).await.map_err(unreadable)?;
         let idempotency = match key {
@@ -102,7 +109,7 @@ impl FromRequest<Arc<App>> for Write {
             None => None,
         };
         let author = Author { actor: access.actor(), comment: query.comment };
-        Ok(Self { access, body, author, if_match, dry_run: query.dry_run, idempotency })
+        Ok(Self { access, body, author, if_match, dry_run: query.dry_run, idempotency, until })
     }
 }
 
@@ -180,6 +187,8 @@ impl IntoResponse for Answer {
 enum Stop {
     Problem(Problem),
     DryRun(Answer),
+    /// The same request, sent before, was committed while this one waited: its answer is there now.
+    Overtaken,
 }
 
 impl From<Problem> for Stop {
@@ -191,13 +200,6 @@ impl From<Problem> for Stop {
 impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
         Self::Problem(error.into())
-    }
-}
-
-fn answered(done: Result<Answer, Stop>) -> Result<Answer, Problem> {
-    match done {
-        Ok(answer) | Err(Stop::DryRun(answer)) => Ok(answer),
-        Err(Stop::Problem(problem)) => Err(problem),
     }
 }
 
@@ -239,7 +241,10 @@ impl Write {
     where
         W: FnOnce(&mut dyn Transaction, &Self) -> Result<Answer, Problem> + Send + 'static,
     {
-        answered(app.store.write(move |transaction| self.perform(transaction, work)).await)
+        let write = Arc::new(self);
+        let own = Arc::clone(&write);
+        let done = in_time(write.until, app.store.write(move |transaction| own.perform(transaction, work))).await?;
+        write.answered(app, done).await
     }
 
     /// The same, where `work` locks nothing but the environment at this path: as [`write_at`](crate::store::Store::write_at).
@@ -250,7 +255,11 @@ impl Write {
     where
         W: FnOnce(&mut dyn Transaction, &Self) -> Result<Answer, Problem> + Send + 'static,
     {
-        answered(app.store.write_at(path, move |transaction| self.perform(transaction, work)).await)
+        let write = Arc::new(self);
+        let own = Arc::clone(&write);
+        let done =
+            in_time(write.until, app.store.write_at(path, move |transaction| own.perform(transaction, work))).await?;
+        write.answered(app, done).await
     }
 
     fn perform<W>(&self, transaction: &mut dyn Transaction, work: W) -> Result<Answer, Stop>
@@ -264,8 +273,23 @@ impl Write {
         if self.dry_run {
             return Err(Stop::DryRun(answer));
         }
-        self.remember(transaction, &answer)?;
-        Ok(answer)
+        match self.remember(transaction, &answer) {
+            Ok(()) => Ok(answer),
+            Err(StoreError::Taken) => Err(Stop::Overtaken),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn answered(self: Arc<Self>, app: &App, done: Result<Answer, Stop>) -> Result<Answer, Problem> {
+        match done {
+            Ok(answer) | Err(Stop::DryRun(answer)) => Ok(answer),
+            Err(Stop::Problem(problem)) => Err(problem),
+            Err(Stop::Overtaken) => {
+                let until = self.until;
+                let replayed = app.store.read(move |transaction| self.replay(transaction));
+                in_time(until, replayed).await??.ok_or_else(|| Problem::conflict("the Idempotency-Key is in use"))
+            }
+        }
     }
 
     fn replay(&self, transaction: &mut dyn Transaction) -> Result<Option<Answer>, Problem> {
@@ -304,6 +328,14 @@ impl Write {
         ];
         transaction.execute(sql, &values).map(drop)
     }
+}
+
+/// What the database says, unless it takes too long. It goes on with what it was told then.
+async fn in_time<T>(until: Until, asked: impl Future<Output = T>) -> Result<T, Problem> {
+    tokio::time::timeout_at(until.0, asked).await.map_err(|_| {
+        let why = "it has not answered in time".to_owned();
+        StoreError::Unavailable(why).into()
+    })
 }
 
 /// Which part of a list is asked for.

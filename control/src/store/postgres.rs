@@ -110,6 +110,13 @@ impl Postgres {
         self.run(IsolationLevel::RepeatableRead, true, |active| work(active).map(|value| (value, true)))
     }
 
+    fn connect(&self) -> Result<Connection, ::postgres::Error> {
+        let mut client = self.config.connect(NoTls)?;
+        // A commit that waits for a standby must not be cut short: the server would call it done before the standby has it.
+        client.batch_execute("SET statement_timeout = 0")?;
+        Ok(Connection { client, statements: HashMap::new() })
+    }
+
     /// A transaction, committed where `work` says so.
     fn run<T, E: From<StoreError>>(
         &self,
@@ -117,10 +124,7 @@ impl Postgres {
         only_read: bool,
         work: impl FnOnce(&mut Active<'_>) -> Result<(T, bool), E>,
     ) -> Result<T, E> {
-        let connect = || {
-            let client = self.config.connect(NoTls).map_err(error)?;
-            Ok(Connection { client, statements: HashMap::new() })
-        };
+        let connect = || self.connect().map_err(error);
         let mut is_lost = false;
         let result = self.pool.with(connect, |connection| {
             let Connection { client, statements } = connection;

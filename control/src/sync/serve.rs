@@ -23,9 +23,6 @@ use crate::limit::StreamPlace;
 use crate::problem::Problem;
 use crate::routes::request::admitted;
 
-/// How long a stream is silent at most.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-
 /// What caches may do: serve it for a second, for a minute while they fetch another, and for a day while we can't be reached.
 const CACHE_CONTROL: &str = "public, max-age=1, stale-while-revalidate=60, stale-if-error=86400";
 
@@ -133,7 +130,7 @@ impl Stream {
                 }
                 Next::Nothing => {
                     tokio::select! {
-                        changed = timeout(HEARTBEAT, self.news.changed()) => match changed {
+                        changed = timeout(self.heartbeat(), self.news.changed()) => match changed {
                             Ok(Ok(())) => {}
                             Ok(Err(_)) => return None,
                             Err(_) if !self.app.auth.is_still_good(&self.access).await => return None,
@@ -149,6 +146,10 @@ impl Stream {
                 }
             }
         }
+    }
+
+    fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.app.config.sync.heartbeat_ms)
     }
 
     fn current(&self) -> Bytes {

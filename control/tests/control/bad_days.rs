@@ -54,7 +54,7 @@ fn what_was_acknowledged_outlives_a_kill_at_any_moment() {
 }
 
 /// The log has every revision once, up to at least `acknowledged`, and what it says last is so.
-fn check_log(admin: &Client, acknowledged: u64) {
+pub(crate) fn check_log(admin: &Client, acknowledged: u64) {
     let path = "/api/v1/projects/shop/environments/test";
     let mut revisions = Vec::new();
     let mut cursor = String::new();

@@ -36,6 +36,16 @@ impl Database {
         Some(Self::init(postgres.url(), tempfile::tempdir().unwrap(), Some(postgres)))
     }
 
+    /// On a primary with a standby that has everything before it is acknowledged; the standby beside it.
+    pub(crate) fn replicated() -> Option<(Self, Postgres)> {
+        let primary = Postgres::start()?;
+        let standby = primary.standby();
+        primary.wait_for_standby();
+        let hosts = format!("127.0.0.1:{},127.0.0.1:{}", primary.port, standby.port);
+        let url = format!("postgres://flags@{hosts}/postgres?target_session_attrs=read-write");
+        Some((Self::init(url, tempfile::tempdir().unwrap(), Some(primary)), standby))
+    }
+
     fn init(url: String, folder: tempfile::TempDir, postgres: Option<Postgres>) -> Self {
         let output = program(&url).arg("init").output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -282,9 +292,30 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// The next change, whatever is said before it of nothing having happened.
+    #[track_caller]
+    pub(crate) fn next_change(&self) -> Event {
+        loop {
+            let event = self.next();
+            if event.kind != "current" {
+                return event;
+            }
+        }
+    }
+
+    /// The changes that came by now.
+    pub(crate) fn changes(&self) -> Vec<Event> {
+        self.events.try_iter().filter(|event| event.kind != "current").collect()
+    }
+
     #[track_caller]
     pub(crate) fn next(&self) -> Event {
         self.events.recv_timeout(PATIENCE).expect("an event")
+    }
+
+    /// The next event; an error where the stream has ended.
+    pub(crate) fn try_next(&self) -> Result<Event, std::sync::mpsc::RecvTimeoutError> {
+        self.events.recv_timeout(PATIENCE)
     }
 
     /// Whether the server ends the stream, whatever comes before.

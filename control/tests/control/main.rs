@@ -4,6 +4,7 @@
 mod access;
 mod bad_days;
 mod changes;
+mod failover;
 mod harness;
 mod hostile;
 mod hosts;

@@ -43,6 +43,64 @@ impl Postgres {
         Some(server)
     }
 
+    /// A hot standby that follows this server.
+    pub(crate) fn standby(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        if is_root() {
+            std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        }
+        let data = folder.path().join("data");
+        let (programs, port) = (self.programs.clone(), free_port());
+        let mut standby = Self { port, programs, data, child: None, _folder: folder };
+        let from = format!("host=127.0.0.1 port={} user=flags", self.port);
+        let mut copy = standby.command("pg_basebackup");
+        copy.args([
+            "--dbname",
+            &from,
+            "--write-recovery-conf",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--no-sync",
+        ]);
+        let made = copy.arg("--pgdata").arg(&standby.data).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        standby.run();
+        standby
+    }
+
+    /// From now on nothing is acknowledged before a standby has it.
+    pub(crate) fn wait_for_standby(&self) {
+        self.tell("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.tell("SELECT pg_reload_conf()");
+        let sql = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        eventually("the standby is synchronous", || self.client().query_one(sql, &[]).unwrap().get::<_, i64>(0) == 1);
+    }
+
+    /// Makes a standby the primary, as an operator or a cluster manager does.
+    pub(crate) fn promote(&self) {
+        // What the copy brought along of the primary's settings: nobody follows this one yet.
+        self.tell("ALTER SYSTEM RESET synchronous_standby_names");
+        self.tell("SELECT pg_reload_conf()");
+        self.tell("SELECT pg_promote()");
+    }
+
+    fn tell(&self, sql: &str) {
+        self.client().batch_execute(sql).unwrap();
+    }
+
+    fn client(&self) -> ::postgres::Client {
+        ::postgres::Client::connect(&self.url(), ::postgres::NoTls).unwrap()
+    }
+
+    /// Stops the server's processes where they are, or lets them go on: a machine that hangs.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+        let postmaster = self.child.as_ref().unwrap().id();
+        for pid in children(postmaster).into_iter().chain([postmaster]) {
+            signal(pid, if frozen { SIGSTOP } else { SIGCONT });
+        }
+    }
+
     /// Starts it again, after `kill`.
     pub(crate) fn run(&mut self) {
         let (port, data) = (self.port.to_string(), self.data.display().to_string());
@@ -59,10 +117,15 @@ impl Postgres {
 
     /// As a machine that loses its power: nothing is said to anybody.
     pub(crate) fn kill(&mut self) {
+        use nix::sys::signal::Signal::{SIGKILL, SIGSTOP};
         if let Some(mut child) = self.child.take() {
+            // Stopped, it starts no others while these are killed.
+            signal(child.id(), SIGSTOP);
+            for pid in children(child.id()) {
+                signal(pid, SIGKILL);
+            }
             let _ = child.kill();
             let _ = child.wait();
-            // Its children end by themselves when it is gone; the next start waits for that.
             let _ = std::fs::remove_file(self.data.join("postmaster.pid"));
         }
     }
@@ -81,6 +144,17 @@ impl Postgres {
         }
         command
     }
+}
+
+/// The processes that a process started, by what the kernel says.
+fn children(of: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+fn signal(pid: u32, signal: nix::sys::signal::Signal) {
+    // It may have ended by itself.
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap()), signal);
 }
 
 fn is_root() -> bool {
