@@ -77,6 +77,8 @@ pub(crate) enum Next {
     Events(Vec<Bytes>, EventId),
     /// There is nothing that goes on from where the stream is.
     Whole,
+    /// The stream is where this replica has yet to come: another one was faster.
+    Ahead,
     Nothing,
 }
 
@@ -170,6 +172,9 @@ impl Live {
         if at == newest {
             return Next::Nothing;
         }
+        if at.epoch == newest.epoch && at.revision > newest.revision {
+            return Next::Ahead;
+        }
         // The newest are at the end, and most streams need only those.
         let missed = state.changes.iter().rev().position(|kept| kept.after == at);
         let Some(missed) = missed else { return Next::Whole };
@@ -228,7 +233,7 @@ mod tests {
         let Next::Events(events, at) = live.next(Some(id(2))) else { panic!("two events") };
         assert_eq!((events.len(), at), (2, id(4)));
         assert!(events[0].starts_with(b"event: change\nid: 1.3\n"));
-        assert!(matches!(live.next(Some(id(9))), Next::Whole), "from a future that is no more");
+        assert!(matches!(live.next(Some(id(9))), Next::Ahead));
         assert!(matches!(live.next(Some(EventId { epoch: 2, revision: 3 })), Next::Whole));
     }
 

@@ -23,6 +23,10 @@ use crate::limit::StreamPlace;
 use crate::problem::Problem;
 use crate::routes::request::admitted;
 
+/// How long a stream waits for this replica to come to where another one has brought it. Nobody is behind for so long; it is a database that
+/// lost what it had acknowledged then, and the host hears what is there.
+const AHEAD: Duration = Duration::from_secs(5);
+
 /// What caches may do: serve it for a second, for a minute while they fetch another, and for a day while we can't be reached.
 const CACHE_CONTROL: &str = "public, max-age=1, stale-while-revalidate=60, stale-if-error=86400";
 
@@ -123,6 +127,11 @@ impl Stream {
                     self.started = true;
                     return Some(sealed.wire.clone());
                 }
+                Next::Ahead => match timeout(AHEAD, self.news.changed()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return None,
+                    Err(_) => self.at = None,
+                },
                 // Who resumes and missed nothing hears that at once.
                 Next::Nothing if !self.started => {
                     self.started = true;

@@ -206,6 +206,7 @@ fn a_replica_that_is_killed_leaves_its_clients_to_the_others() {
                     assert_eq!(event.id, format!("1.{at}"));
                 }
             }
+            // Which may be ahead of what the other replica has read by now.
             stream = other.stream("shop/test", Some(&format!("1.{at}")));
             writers.wait_for_more(20);
             writers.stop.store(true, Ordering::Relaxed);
