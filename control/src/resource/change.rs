@@ -286,6 +286,29 @@ pub(crate) fn texts(
     rows.into_iter().map(|mut row| row.text(0)).collect()
 }
 
+/// The texts of an epoch's latest changes, in order: at most so many, and so many bytes.
+pub(crate) fn latest_texts(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    epoch: u64,
+    (most, most_bytes): (usize, usize),
+) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT revision, LENGTH(text) FROM change WHERE environment_id = $1 AND epoch = $2 \
+               ORDER BY revision DESC LIMIT $3";
+    let values = [environment_id.into(), integer(epoch)?.into(), integer(most as u64)?.into()];
+    let (mut after, mut bytes) = (None, 0);
+    // One may be as long as all flags of the environment, so lengths are asked for first.
+    for mut row in transaction.rows(sql, &values)? {
+        let (revision, length) = (row.count(0)?, row.count(1)?);
+        bytes += usize::try_from(length).unwrap_or(usize::MAX);
+        if bytes > most_bytes {
+            break;
+        }
+        after = revision.checked_sub(1);
+    }
+    after.map_or(Ok(Vec::new()), |after| texts(transaction, environment_id, after, most))
+}
+
 /// At most `limit` entries of the log before a revision, the newest first; of one flag, where one is named.
 pub(crate) fn log(
     transaction: &mut dyn Transaction,

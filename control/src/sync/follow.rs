@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Live;
+use super::live::KEPT;
 use crate::auth::Auth;
 use crate::clock::now_ms;
 use crate::resource::{change, environment};
@@ -190,17 +191,20 @@ async fn advance(store: &Store, live: &Live) -> Result<bool, StoreError> {
 
 async fn load(store: &Store, hub: &Arc<Hub>, id: i64) -> Result<(), StoreError> {
     let loaded = store.read(move |transaction| read(transaction, id)).await?;
-    let Some((path, project_id, secret, snapshot)) = loaded else { return Ok(()) };
+    let Some((path, project_id, secret, snapshot, changes)) = loaded else { return Ok(()) };
     if let Some(live) = hub.by_id(id) {
         live.replace(snapshot);
+        live.remember(&changes);
         return Ok(());
     }
     let live = Arc::new(Live::new(id, project_id, secret, snapshot));
+    live.remember(&changes);
     hub.environments.write().unwrap_or_else(PoisonError::into_inner).insert(path, live);
     Ok(())
 }
 
-type Loaded = (String, i64, flags_sync::SecretKey, Snapshot);
+/// Path, project, key, state, and the texts of the changes that led to it.
+type Loaded = (String, i64, flags_sync::SecretKey, Snapshot, Vec<String>);
 
 fn read(transaction: &mut dyn Transaction, id: i64) -> Result<Option<Loaded>, StoreError> {
     let Some(environment) = environment::with_id(transaction, id)? else { return Ok(None) };
@@ -216,5 +220,6 @@ fn read(transaction: &mut dyn Transaction, id: i64) -> Result<Option<Loaded>, St
         time_ms: u64::try_from(time_ms).unwrap_or(0),
     };
     let snapshot = Snapshot { stamp, flags, evaluators: std::collections::BTreeMap::new() };
-    Ok(Some((environment.path.clone(), environment.project_id, environment.secret(), snapshot)))
+    let changes = change::latest_texts(transaction, id, environment.epoch, KEPT)?;
+    Ok(Some((environment.path.clone(), environment.project_id, environment.secret(), snapshot, changes)))
 }

@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use tokio::sync::watch;
 
 /// How many changes are kept for those who resume, and how many bytes of them.
-const KEPT: (usize, usize) = (4_096, 32 << 20);
+pub(super) const KEPT: (usize, usize) = (4_096, 32 << 20);
 
 /// An environment that hosts follow.
 #[derive(Debug)]
@@ -126,6 +126,28 @@ impl Live {
         drop(state);
         self.newest.send_replace(id);
         true
+    }
+
+    /// Takes the texts of the changes that led here, in order, for those who resume: what a process that has just started does not know.
+    pub(crate) fn remember(&self, texts: &[String]) {
+        let mut state = self.lock();
+        let environment = state.snapshot.stamp.environment.clone();
+        let mut leads_to = id_of(&state.snapshot.stamp);
+        let (mut changes, mut kept_bytes) = (VecDeque::new(), 0);
+        for text in texts.iter().rev() {
+            // From our own database. What does not lead here is of no use to anybody, nor is what came before it.
+            let Ok(change) = Change::open(text, &environment, &Trust::Transport) else { break };
+            if id_of(&change.stamp) != leads_to {
+                break;
+            }
+            let wire = Bytes::from(Event::Change(text).to_wire(leads_to));
+            leads_to = EventId { epoch: change.stamp.epoch, revision: change.after };
+            kept_bytes += wire.len();
+            changes.push_front(Kept { after: leads_to, wire });
+        }
+        if state.changes.is_empty() {
+            (state.changes, state.kept_bytes) = (changes, kept_bytes);
+        }
     }
 
     /// Takes another state than the changes would have led to.
@@ -259,6 +281,18 @@ mod tests {
         let trust = Trust::Key(SecretKey::from_seed(&[3; 32]).public());
         let snapshot = Snapshot::open(text, "shop/test", &trust).expect("signed");
         assert_eq!(snapshot.flags.len(), 1);
+    }
+
+    #[test]
+    fn what_led_here_is_taken_from_where_it_leads_here() {
+        let snapshot = Snapshot { stamp: stamp(9), flags: BTreeMap::new(), evaluators: BTreeMap::new() };
+        let live = Live::new(1, 1, SecretKey::from_seed(&[3; 32]), snapshot);
+        live.remember(&[change(4), change(6), change(7), change(8), change(9)]);
+        assert!(matches!(live.next(Some(id(4))), Next::Whole), "a gap");
+        let Next::Events(events, at) = live.next(Some(id(5))) else { panic!("four events") };
+        assert_eq!((events.len(), at), (4, id(9)));
+        assert!(live.advance(&change(10)));
+        assert!(matches!(live.next(Some(id(5))), Next::Events(events, _) if events.len() == 5));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flags_sync::{Event, EventId};
 use futures_util::stream::unfold;
+use metrics::counter;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -116,6 +117,7 @@ impl Stream {
             self.news.mark_unchanged();
             match self.live.next(self.at) {
                 Next::Events(mut events, at) => {
+                    counter!("flags_control_stream_events_total", "kind" => "change").increment(events.len() as u64);
                     self.at = Some(at);
                     events.reverse();
                     self.waiting = events;
@@ -125,6 +127,7 @@ impl Stream {
                     let sealed = sealed(&self.live).await;
                     self.at = Some(sealed.id);
                     self.started = true;
+                    counter!("flags_control_stream_events_total", "kind" => "snapshot").increment(1);
                     return Some(sealed.wire.clone());
                 }
                 Next::Ahead => match timeout(AHEAD, self.news.changed()).await {
@@ -162,6 +165,7 @@ impl Stream {
     }
 
     fn current(&self) -> Bytes {
+        counter!("flags_control_stream_events_total", "kind" => "current").increment(1);
         let at = self.at.unwrap_or_else(|| self.live.newest());
         Bytes::from(Event::Current.to_wire(at))
     }
