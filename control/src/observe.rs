@@ -38,6 +38,10 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
     describe_histogram!("flags_control_request_seconds", "Seconds to the answer's first byte, by route");
     describe_gauge!("flags_control_streams", "Streams that hosts follow, by environment");
     describe_gauge!("flags_control_revision", "The revision that hosts get, by environment");
+    describe_counter!(
+        "flags_control_stream_events_total",
+        "Events that streams were given, by kind: snapshot, change, current"
+    );
     describe_gauge!("flags_control_database_up", "1 where the database was read when it was last tried");
     Ok(handle)
 }

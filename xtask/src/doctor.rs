@@ -75,6 +75,33 @@ const TOOLS: &[Tool] = &[
         package: "cmake",
         required: false,
     },
+    Tool {
+        name: "postgres",
+        // Debian keeps it where no path leads.
+        probe: &[
+            "sh",
+            "-c",
+            "$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -n 1 | grep . || echo /usr/bin)/postgres --version",
+        ],
+        purpose: "the control plane on PostgreSQL",
+        package: "postgresql",
+        required: false,
+    },
+    Tool {
+        name: "nginx",
+        // It tells its version on stderr.
+        probe: &["sh", "-c", "PATH=$PATH:/usr/sbin; nginx -v 2>&1"],
+        purpose: "a cache between hosts and the control plane",
+        package: "nginx-light",
+        required: false,
+    },
+    Tool {
+        name: "promtool",
+        probe: &["promtool", "--version"],
+        purpose: "the tests of the alert rules",
+        package: "prometheus",
+        required: false,
+    },
 ];
 
 impl Tool {

@@ -265,8 +265,14 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// How long ago the origin said so, where a cache answers (RFC 9111).
+    /// How long ago the origin said so, where a cache answers (RFC 9111). Forever, where a cache says that what it has is stale (RFC 9211)
+    /// and not for how long.
     pub(super) fn age(&self) -> Duration {
+        let mut statuses = self.headers.get_all("cache-status").iter().filter_map(|value| value.to_str().ok());
+        let is_stale = |parameter: &str| parameter.trim().strip_prefix("ttl=").is_some_and(|ttl| ttl.starts_with('-'));
+        if self.header(&header::AGE).is_none() && statuses.any(|status| status.split([';', ',']).any(is_stale)) {
+            return Duration::MAX;
+        }
         Duration::from_secs(self.header(&header::AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0))
     }
 
