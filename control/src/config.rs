@@ -40,6 +40,7 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) management: Option<SocketAddr>,
     pub(crate) log_level: String,
+    pub(crate) tls: Option<TlsSettings>,
     pub(crate) sync: SyncSettings,
     pub(crate) limits: LimitSettings,
     pub(crate) log: LogSettings,
@@ -53,6 +54,7 @@ struct File {
     listen: Option<SocketAddr>,
     management: Option<SocketAddr>,
     log_level: Option<String>,
+    tls: Option<TlsSettings>,
     sync: SyncSettings,
     limits: LimitSettings,
     log: LogSettings,
@@ -72,6 +74,17 @@ impl Default for LogSettings {
     fn default() -> Self {
         Self { keep_days: None, keep_changes: 10_000 }
     }
+}
+
+/// `[tls]`: files in PEM, read anew when they change.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsSettings {
+    /// The server's certificate, and those between it and an authority that clients know.
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    /// The authorities of hosts' certificates. Where it is set, nobody follows an environment without one.
+    pub(crate) client_ca: Option<PathBuf>,
 }
 
 /// `[sync]`
@@ -102,6 +115,12 @@ pub(crate) struct LimitSettings {
     pub(crate) address_burst: u32,
     /// That this process holds.
     pub(crate) streams: usize,
+    /// Of all kinds that this process holds; others are closed at once.
+    pub(crate) connections: usize,
+    /// Requests of the management API at once. Half of them may be reads; hosts are not counted.
+    pub(crate) management_requests: usize,
+    /// From a connection's beginning, or its last answer, until the head of its next request is there.
+    pub(crate) header_seconds: u64,
     /// Of a request's body.
     pub(crate) body_bytes: usize,
     /// Of a file that is imported.
@@ -118,6 +137,9 @@ impl Default for LimitSettings {
             address_requests_per_second: 5_000,
             address_burst: 20_000,
             streams: 12_000,
+            connections: 16_000,
+            management_requests: 256,
+            header_seconds: 20,
             body_bytes: 1 << 20,
             import_bytes: 64 << 20,
             request_seconds: 10,
@@ -143,6 +165,7 @@ impl Config {
             listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             management: flags.management.or(file.management),
             log_level: flags.log_level.clone().or(file.log_level).unwrap_or_else(|| "info".to_owned()),
+            tls: file.tls,
             sync: file.sync,
             limits: file.limits,
             log: file.log,

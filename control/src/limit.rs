@@ -1,13 +1,20 @@
 //! How much one token, one address, and all together may ask.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
 use governor::clock::{Clock, DefaultClock};
+use governor::middleware::{StateInformationMiddleware, StateSnapshot};
 use governor::{DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
+use metrics::counter;
 
 use crate::config::LimitSettings;
 use crate::problem::Problem;
@@ -16,18 +23,42 @@ use crate::problem::Problem;
 #[derive(Debug)]
 pub(crate) struct Limits {
     /// GCRA, by token.
-    requests: DefaultKeyedRateLimiter<String>,
+    requests: DefaultKeyedRateLimiter<String, StateInformationMiddleware>,
     /// The same by address, whatever the token.
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     streams: Arc<AtomicUsize>,
     most_streams: usize,
+    /// Of the management API, under way.
+    managing: Arc<AtomicUsize>,
+    most_managing: usize,
 }
 
-/// A stream's place among the admitted; dropped when it ends.
-#[derive(Debug)]
-pub(crate) struct StreamPlace(Arc<AtomicUsize>);
+/// What a request of the management API is for. With too many at once reads are turned away before writes are, and hosts never for either's sake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Read,
+    Write,
+}
 
-impl Drop for StreamPlace {
+/// What a token may still ask, as its answers say.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    limit: u32,
+    remaining: u32,
+    /// Until all of it is there again.
+    reset_s: u64,
+}
+
+tokio::task_local! {
+    /// What the request that is answered now found.
+    static FOUND: Cell<Option<Allowance>>;
+}
+
+/// A place among the admitted streams, or requests; dropped when that ends.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
     fn drop(&mut self) {
         // ORDERING: Relaxed; the number alone counts.
         self.0.fetch_sub(1, Ordering::Relaxed);
@@ -41,10 +72,12 @@ impl Limits {
             Quota::per_second(at_least_one(rate)).allow_burst(at_least_one(burst))
         };
         Self {
-            requests: RateLimiter::keyed(quota(settings.requests_per_second, settings.burst)),
+            requests: RateLimiter::keyed(quota(settings.requests_per_second, settings.burst)).with_middleware(),
             addresses: RateLimiter::keyed(quota(settings.address_requests_per_second, settings.address_burst)),
             streams: Arc::default(),
             most_streams: settings.streams,
+            managing: Arc::default(),
+            most_managing: settings.management_requests,
         }
     }
 
@@ -53,8 +86,17 @@ impl Limits {
     /// # Errors
     /// 429 where there were too many.
     pub(crate) fn request(&self, token_id: &str) -> Result<(), Problem> {
-        let checked = self.requests.check_key(&token_id.to_owned());
-        checked.map_err(|not_until| too_many(&not_until, "this token has asked too often"))
+        match self.requests.check_key(&token_id.to_owned()) {
+            Ok(state) => {
+                note(&state);
+                Ok(())
+            }
+            Err(not_until) => {
+                let wait_s = wait_s(not_until.wait_time_from(DefaultClock::default().now()));
+                note_exhausted(not_until.quota(), wait_s);
+                Err(too_many(wait_s, "this token has asked too often"))
+            }
+        }
     }
 
     /// Counts a request from an address, before anything is known of who asks.
@@ -63,22 +105,36 @@ impl Limits {
     /// 429 where there were too many.
     pub(crate) fn address(&self, address: IpAddr) -> Result<(), Problem> {
         let checked = self.addresses.check_key(&address);
-        checked.map_err(|not_until| too_many(&not_until, "this address has asked too often"))
+        let wait = |not_until: NotUntil<_>| wait_s(not_until.wait_time_from(DefaultClock::default().now()));
+        checked.map_err(|not_until| too_many(wait(not_until), "this address has asked too often"))
     }
 
     /// Admits a stream.
     ///
     /// # Errors
     /// 503 where all places are taken.
-    pub(crate) fn stream(&self) -> Result<StreamPlace, Problem> {
-        // ORDERING: Relaxed; the number alone counts.
-        let before = self.streams.fetch_add(1, Ordering::Relaxed);
-        let place = StreamPlace(Arc::clone(&self.streams));
-        if before < self.most_streams {
-            return Ok(place);
-        }
-        let detail = "this process holds as many streams as it may";
-        Err(Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail, 5))
+    pub(crate) fn stream(&self) -> Result<Place, Problem> {
+        place(&self.streams, self.most_streams).ok_or_else(|| {
+            counter!("flags_control_shed_total", "class" => "stream").increment(1);
+            let detail = "this process holds as many streams as it may";
+            Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail, 5)
+        })
+    }
+
+    /// Admits a request of the management API.
+    ///
+    /// # Errors
+    /// 503 where too many are under way.
+    pub(crate) fn management(&self, class: Class) -> Result<Place, Problem> {
+        let (most, name) = match class {
+            Class::Read => (self.most_managing.div_ceil(2), "read"),
+            Class::Write => (self.most_managing, "write"),
+        };
+        place(&self.managing, most).ok_or_else(|| {
+            counter!("flags_control_shed_total", "class" => name).increment(1);
+            let detail = "more is asked at once than this process does";
+            Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail, 1)
+        })
     }
 
     /// Lets go of tokens that have not asked for a while.
@@ -90,9 +146,59 @@ impl Limits {
     }
 }
 
-fn too_many(not_until: &NotUntil<<DefaultClock as Clock>::Instant>, detail: &str) -> Problem {
-    let wait = not_until.wait_time_from(DefaultClock::default().now());
-    let after_s = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+impl Class {
+    pub(crate) fn of(method: &Method) -> Self {
+        if method == Method::GET || method == Method::HEAD { Self::Read } else { Self::Write }
+    }
+}
+
+/// Puts what the token may still ask into the headers of the answer.
+pub(crate) async fn tell(request: Request, next: Next) -> Response {
+    let answered = async {
+        let mut response = next.run(request).await;
+        if let Some(allowance) = FOUND.with(Cell::get) {
+            allowance.tell(response.headers_mut());
+        }
+        response
+    };
+    FOUND.scope(Cell::new(None), answered).await
+}
+
+impl Allowance {
+    fn tell(self, headers: &mut HeaderMap) {
+        headers.insert(HeaderName::from_static("ratelimit-limit"), self.limit.into());
+        headers.insert(HeaderName::from_static("ratelimit-remaining"), self.remaining.into());
+        headers.insert(HeaderName::from_static("ratelimit-reset"), self.reset_s.into());
+    }
+}
+
+fn note(state: &StateSnapshot) {
+    let (quota, remaining) = (state.quota(), state.remaining_burst_capacity());
+    let limit = quota.burst_size().get();
+    let used = limit.saturating_sub(remaining);
+    let reset_s = wait_s(quota.replenish_interval() * used);
+    let _ = FOUND.try_with(|found| found.set(Some(Allowance { limit, remaining, reset_s })));
+}
+
+fn note_exhausted(quota: Quota, reset_s: u64) {
+    let limit = quota.burst_size().get();
+    let _ = FOUND.try_with(|found| found.set(Some(Allowance { limit, remaining: 0, reset_s })));
+}
+
+/// Takes a place, if one is left.
+fn place(taken: &Arc<AtomicUsize>, most: usize) -> Option<Place> {
+    // ORDERING: Relaxed; the number alone counts.
+    let before = taken.fetch_add(1, Ordering::Relaxed);
+    let place = Place(Arc::clone(taken));
+    (before < most).then_some(place)
+}
+
+/// Whole seconds, rounded up.
+fn wait_s(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+fn too_many(after_s: u64, detail: &str) -> Problem {
     Problem::come_back(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", detail, after_s)
 }
 
@@ -108,6 +214,18 @@ mod tests {
         }
         assert_eq!(limits.request("a").expect_err("too many").status(), StatusCode::TOO_MANY_REQUESTS);
         assert!(limits.request("b").is_ok());
+    }
+
+    #[test]
+    fn reads_are_turned_away_before_writes() {
+        let limits = Limits::new(&LimitSettings { management_requests: 4, ..LimitSettings::default() });
+        let reads = [limits.management(Class::Read).expect("room"), limits.management(Class::Read).expect("room")];
+        assert_eq!(limits.management(Class::Read).expect_err("full").status(), StatusCode::SERVICE_UNAVAILABLE);
+        let writes = [limits.management(Class::Write).expect("room"), limits.management(Class::Write).expect("room")];
+        assert!(limits.management(Class::Write).is_err());
+        assert!(limits.stream().is_ok(), "hosts are not counted");
+        drop((reads, writes));
+        assert!(limits.management(Class::Read).is_ok());
     }
 
     #[test]

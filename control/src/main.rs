@@ -17,6 +17,7 @@ mod definition;
 mod evaluators;
 mod file;
 mod limit;
+mod listen;
 mod model;
 mod observe;
 mod openapi;
@@ -29,6 +30,7 @@ mod scheduler;
 mod serve;
 mod store;
 mod sync;
+mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

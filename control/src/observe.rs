@@ -14,6 +14,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::app::App;
+use crate::clock::now_ms;
 use crate::resource::token;
 use crate::routes;
 
@@ -28,8 +29,8 @@ const BUCKETS: [f64; 11] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0
 /// # Errors
 /// Where somebody counts already.
 pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
-    let matcher = Matcher::Full("flags_control_request_seconds".to_owned());
-    let recorder = PrometheusBuilder::new().set_buckets_for_metric(matcher, &BUCKETS)?.build_recorder();
+    let recorder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?;
+    let recorder = recorder.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)?;
     describe_counter!("flags_control_requests_total", "Requests answered, by method, route and status");
@@ -43,7 +44,58 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
         "Events that streams were given, by kind: snapshot, change, current"
     );
     describe_gauge!("flags_control_database_up", "1 where the database was read when it was last tried");
+    describe_gauge!("flags_control_streams_limit", "How many streams this process holds at most");
+    describe_gauge!("flags_control_connections", "Connections that are open");
+    describe_counter!(
+        "flags_control_connections_refused_total",
+        "Connections closed at once, since there were as many as may be"
+    );
+    describe_counter!("flags_control_tls_failures_total", "Connections that did not come to speak TLS");
+    describe_counter!("flags_control_tls_reloads_total", "Certificates read anew, by result: taken, refused");
+    describe_counter!(
+        "flags_control_refused_total",
+        "Requests refused, by the kind of problem they were answered with"
+    );
+    describe_counter!(
+        "flags_control_shed_total",
+        "Requests turned away for being too many at once, by class: read, write, stream"
+    );
+    describe_histogram!(
+        "flags_control_store_seconds",
+        "Seconds that a transaction took, with the wait for a connection, by kind"
+    );
+    describe_histogram!(
+        "flags_control_follow_seconds",
+        "Seconds from a change's time to its being there for this process's streams"
+    );
+    describe_gauge!("process_resident_memory_bytes", "Memory of this process");
+    describe_gauge!("process_start_time_seconds", "When it started, seconds since 1970");
+    begin();
     Ok(handle)
+}
+
+/// What has not happened yet is there as a zero: an alert on its growth could not see it appear.
+fn begin() {
+    for class in ["read", "write", "stream"] {
+        counter!("flags_control_shed_total", "class" => class).absolute(0);
+    }
+    for result in ["taken", "refused"] {
+        counter!("flags_control_tls_reloads_total", "result" => result).absolute(0);
+    }
+    for kind in ["snapshot", "change", "current"] {
+        counter!("flags_control_stream_events_total", "kind" => kind).absolute(0);
+    }
+    counter!("flags_control_connections_refused_total").absolute(0);
+    counter!("flags_control_tls_failures_total").absolute(0);
+    gauge!("flags_control_connections").set(0.0);
+    gauge!("process_start_time_seconds").set(whole(u64::try_from(now_ms()).unwrap_or(0)) / 1_000.0);
+}
+
+/// `VmRSS` of `/proc/self/status`.
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1_024)
 }
 
 /// For those who watch over this process, at an address of its own: `/metrics`, `/healthz`, `/readyz`.
@@ -54,6 +106,10 @@ pub(crate) fn router(app: Arc<App>, handle: PrometheusHandle) -> Router {
             gauge!("flags_control_revision", "environment" => path).set(whole(live.newest().revision));
         }
         gauge!("flags_control_database_up").set(if app.hub.trouble().is_none() { 1.0 } else { 0.0 });
+        gauge!("flags_control_streams_limit").set(whole(app.config.limits.streams as u64));
+        if let Some(bytes) = resident_bytes() {
+            gauge!("process_resident_memory_bytes").set(whole(bytes));
+        }
         handle.run_upkeep();
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render()).into_response()
     };

@@ -1,12 +1,10 @@
 //! The process: listens, follows the database, keeps house, and stops in order.
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -15,7 +13,8 @@ use crate::app::App;
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::store::{Store, StoreError};
-use crate::{observe, retention, routes, scheduler, sync};
+use crate::tls::Tls;
+use crate::{listen, observe, retention, routes, scheduler, sync};
 
 /// How often what is old is thrown away, and what tokens were used for is written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
@@ -82,8 +81,9 @@ async fn work(config: Config) -> anyhow::Result<()> {
         Some(address) => Some(TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?),
         None => None,
     };
-    let app = Arc::new(App::new(config, store.clone()));
     let metrics = observe::start()?;
+    let tls = config.tls.clone().map(Tls::start).transpose()?;
+    let app = Arc::new(App::new(config, store.clone()));
     if let Some(listener) = management {
         tokio::spawn(axum::serve(listener, observe::router(Arc::clone(&app), metrics)).into_future());
     }
@@ -92,28 +92,16 @@ async fn work(config: Config) -> anyhow::Result<()> {
     tokio::spawn(scheduler::run(Arc::clone(&app)));
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "serving");
 
-    let mut stopping = app.stopping.subscribe();
-    let until_stopped = async move {
-        let _ = stopping.wait_for(|stop| *stop).await;
-    };
-    let router = routes::router(Arc::clone(&app)).into_make_service_with_connect_info::<SocketAddr>();
-    // What waits to be acknowledged must not hold back the next event.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!("{error}");
-        }
-    });
-    let server = axum::serve(listener, router).with_graceful_shutdown(until_stopped);
-    let mut server = tokio::spawn(server.into_future());
+    let (router, limits) = (routes::router(Arc::clone(&app)), app.config.limits.clone());
+    let server = tokio::spawn(listen::serve(listener, tls, router, limits, app.stopping.subscribe()));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        ended = &mut server => return ended?.context("no longer listening"),
     }
     tracing::info!("stopping");
     app.stopping.send_replace(true);
     match timeout(STOP_PATIENCE, server).await {
-        Ok(ended) => ended??,
+        Ok(ended) => ended?,
         Err(_) => tracing::warn!("some requests did not end in time"),
     }
     let _ = timeout(Duration::from_secs(1), app.auth.write_uses()).await;

@@ -24,6 +24,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::limit::{self, Class};
 use crate::problem::Problem;
 use crate::{observe, sync};
 use described::{Routes, get, post};
@@ -49,7 +50,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path does not take this method")
         })
-        .layer(middleware::from_fn(hardened))
+        .layer(middleware::from_fn(limit::tell))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), hardened))
         .layer(middleware::from_fn(observe::request))
         .with_state(app)
 }
@@ -110,8 +112,12 @@ fn process() -> Routes {
     Routes::default().route("/healthz", get(health::live)).route("/readyz", get(health::ready))
 }
 
-/// No request takes longer than it may, slow bodies included; or so many times as long.
+/// Not too many requests at once, and none takes longer than it may, slow bodies included; or so many times as long.
 async fn bounded(State((app, times)): State<(Arc<App>, u32)>, mut request: Request, next: Next) -> Response {
+    let _place = match app.limits.management(Class::of(request.method())) {
+        Ok(place) => place,
+        Err(problem) => return problem.into_response(),
+    };
     let limit = Duration::from_secs(app.config.limits.request_seconds) * times;
     request.extensions_mut().insert(request::Until(Instant::now() + limit * 9 / 10));
     match tokio::time::timeout(limit, next.run(request)).await {
@@ -124,7 +130,7 @@ async fn bounded(State((app, times)): State<(Arc<App>, u32)>, mut request: Reque
 }
 
 /// The headers that every answer has. And nothing has a NUL in its name, which PostgreSQL could not even look for.
-async fn hardened(request: Request, next: Next) -> Response {
+async fn hardened(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut response = if request.uri().to_string().contains("%00") {
         Problem::not_found("there is nothing at this path").into_response()
     } else {
@@ -138,6 +144,9 @@ async fn hardened(request: Request, next: Next) -> Response {
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
     );
+    if app.config.tls.is_some() {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }

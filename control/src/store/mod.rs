@@ -7,6 +7,7 @@ mod group;
 mod migrate;
 mod pool;
 mod postgres;
+mod postgres_tls;
 mod sqlite;
 pub(crate) mod sqlite_file;
 mod value;
@@ -15,8 +16,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use metrics::histogram;
 use tokio::sync::{mpsc, oneshot};
 
 use group::{Job, Lanes};
@@ -252,7 +254,9 @@ impl Store {
                 });
             }
         }
+        let start = Instant::now();
         let result = answer.await.unwrap_or_else(|_| Err(panicked().into()));
+        histogram!("flags_control_store_seconds", "kind" => "write").record(start.elapsed());
         if result.is_ok() {
             self.0.tell.mark().await;
         }
@@ -277,7 +281,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let store = self.clone();
-        blocking(move || match &store.0.backend {
+        blocking("read", move || match &store.0.backend {
             Backend::Sqlite(sqlite) => sqlite.read(work),
             Backend::Postgres(postgres) => postgres.read(work),
         })
@@ -305,7 +309,7 @@ impl Store {
     /// Where that fails, and for PostgreSQL, which has tools of its own.
     pub(crate) async fn back_up(&self, to: PathBuf) -> Result<(), StoreError> {
         let store = self.clone();
-        blocking(move || match &store.0.backend {
+        blocking("backup", move || match &store.0.backend {
             Backend::Sqlite(sqlite) => sqlite.back_up(&to),
             Backend::Postgres(_) => Err(StoreError::Broken("a PostgreSQL database is backed up by pg_dump".to_owned())),
         })
@@ -313,12 +317,16 @@ impl Store {
     }
 }
 
-async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+/// Does what blocks where that may be; `kind` is what it is timed as, the wait for a connection included.
+async fn blocking<T, E>(kind: &'static str, work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<StoreError> + Send + 'static,
 {
-    match tokio::task::spawn_blocking(work).await {
+    let start = Instant::now();
+    let done = tokio::task::spawn_blocking(work).await;
+    histogram!("flags_control_store_seconds", "kind" => kind).record(start.elapsed());
+    match done {
         Ok(result) => result,
         Err(_) => Err(panicked().into()),
     }

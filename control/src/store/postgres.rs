@@ -12,10 +12,11 @@ use ::postgres::error::SqlState;
 use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::types::private::BytesMut;
 use ::postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use ::postgres::{Client, Config, IsolationLevel, NoTls, Statement};
+use ::postgres::{Client, IsolationLevel, Statement};
 
 use super::group::{self, Job};
 use super::pool::Pool;
+use super::postgres_tls::Way;
 use super::{News, Row, StoreError, Tell, Transaction, Value};
 
 /// Connections of one replica.
@@ -37,7 +38,7 @@ const RECONNECT: Duration = Duration::from_millis(200);
 const LISTEN_TURN: Duration = Duration::from_secs(1);
 
 pub(super) struct Postgres {
-    config: Config,
+    way: Way,
     pool: Pool<Connection>,
     /// Other than that of every other run of this program.
     instance: String,
@@ -54,9 +55,8 @@ impl Drop for Postgres {
 
 impl Postgres {
     pub(super) fn open(url: &str, tell: Tell) -> Result<Self, StoreError> {
-        // The error's text would show the URL's password.
-        let mut config: Config =
-            url.parse().map_err(|_| StoreError::Broken("the URL of the database is not understood".to_owned()))?;
+        let mut way = Way::parse(url)?;
+        let config = &mut way.config;
         config.application_name("flags-control");
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_secs(3));
@@ -66,10 +66,10 @@ impl Postgres {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| StoreError::Broken(format!("no random bytes: {error}")))?;
         let instance = format!("{:016x}", u64::from_le_bytes(random));
-        let listener = Listener { config: config.clone(), instance: instance.clone(), tell: tell.clone() };
+        let listener = Listener { way: way.clone(), instance: instance.clone(), tell: tell.clone() };
         let spawned = thread::Builder::new().name("listen".to_owned()).spawn(move || listener.listen());
         spawned.map_err(|error| StoreError::Broken(format!("no thread: {error}")))?;
-        Ok(Self { config, pool: Pool::new(CONNECTIONS), instance, tell })
+        Ok(Self { way, pool: Pool::new(CONNECTIONS), instance, tell })
     }
 
     /// Works jobs in one transaction, and commits what is kept.
@@ -111,7 +111,7 @@ impl Postgres {
     }
 
     fn connect(&self) -> Result<Connection, ::postgres::Error> {
-        let mut client = self.config.connect(NoTls)?;
+        let mut client = self.way.connect()?;
         // A commit that waits for a standby must not be cut short: the server would call it done before the standby has it.
         client.batch_execute("SET statement_timeout = 0")?;
         Ok(Connection { client, statements: HashMap::new() })
@@ -299,7 +299,7 @@ fn error(error: ::postgres::Error) -> StoreError {
 
 /// Hands on what replicas tell, until nobody wants it. Whenever the connection was lost, anything may have happened.
 struct Listener {
-    config: Config,
+    way: Way,
     instance: String,
     tell: Tell,
 }
@@ -307,7 +307,7 @@ struct Listener {
 impl Listener {
     fn listen(&self) {
         while !self.tell.is_closed() {
-            if let Ok(mut client) = self.config.connect(NoTls)
+            if let Ok(mut client) = self.way.connect()
                 && client.batch_execute(&format!("LISTEN {CHANNEL}")).is_ok()
             {
                 if !self.tell.tell(News::Anything) {

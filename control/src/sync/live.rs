@@ -3,12 +3,16 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flags_sync::{Change, Event, EventId, SecretKey, Snapshot, Stamp, Trust};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use metrics::histogram;
 use tokio::sync::watch;
+
+use crate::clock::now_ms;
 
 /// How many changes are kept for those who resume, and how many bytes of them.
 pub(super) const KEPT: (usize, usize) = (4_096, 32 << 20);
@@ -116,6 +120,8 @@ impl Live {
             return false;
         }
         state.sealed = None;
+        let since_ms = u64::try_from(now_ms()).unwrap_or(0).saturating_sub(state.snapshot.stamp.time_ms);
+        histogram!("flags_control_follow_seconds").record(Duration::from_millis(since_ms));
         let wire = Bytes::from(Event::Change(text).to_wire(id));
         state.kept_bytes += wire.len();
         state.changes.push_back(Kept { after, wire });

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,9 +21,10 @@ use super::Live;
 use super::live::{Next, Sealed};
 use crate::app::App;
 use crate::auth::Access;
-use crate::limit::StreamPlace;
+use crate::limit::Place;
 use crate::problem::Problem;
 use crate::routes::request::admitted;
+use crate::tls::ClientCertified;
 
 /// How long a stream waits for this replica to come to where another one has brought it. Nobody is behind for so long; it is a database that
 /// lost what it had acknowledged then, and the host hears what is there.
@@ -36,9 +38,10 @@ pub(crate) async fn snapshot(
     State(app): State<Arc<App>>,
     Path((project, environment)): Path<(String, String)>,
     peer: ConnectInfo<SocketAddr>,
+    Extension(certified): Extension<ClientCertified>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (live, _) = admit(&app, &project, &environment, &peer, &headers).await?;
+    let (live, _) = admit(&app, &project, &environment, certified, &peer, &headers).await?;
     let as_gzip = takes_gzip(&headers);
     let newest = etag(live.newest(), as_gzip);
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
@@ -70,9 +73,10 @@ pub(crate) async fn stream(
     State(app): State<Arc<App>>,
     Path((project, environment)): Path<(String, String)>,
     peer: ConnectInfo<SocketAddr>,
+    Extension(certified): Extension<ClientCertified>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (live, access) = admit(&app, &project, &environment, &peer, &headers).await?;
+    let (live, access) = admit(&app, &project, &environment, certified, &peer, &headers).await?;
     let place = app.limits.stream()?;
     let at = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let news = live.subscribe();
@@ -104,7 +108,7 @@ struct Stream {
     /// Events to send, the next one last.
     waiting: Vec<Bytes>,
     started: bool,
-    _place: StreamPlace,
+    _place: Place,
 }
 
 impl Stream {
@@ -176,10 +180,15 @@ async fn admit(
     app: &App,
     project: &str,
     environment: &str,
+    certified: ClientCertified,
     peer: &ConnectInfo<SocketAddr>,
     headers: &HeaderMap,
 ) -> Result<(Arc<Live>, Access), Problem> {
     let access = admitted(app, Some(peer), headers).await?;
+    if !certified.0 && app.config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()) {
+        let detail = "a host needs a certificate of its own here";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "client-certificate", detail));
+    }
     let path = format!("{project}/{environment}");
     let not_found = || Problem::not_found(format!("there is no environment {path:?}"));
     let Some(live) = app.hub.find(&path) else {

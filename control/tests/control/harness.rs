@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::clock::Clock;
 use crate::postgres::Postgres;
 
 /// Nothing here takes so long unless it hangs.
@@ -46,7 +47,7 @@ impl Database {
         Some((Self::init(url, tempfile::tempdir().unwrap(), Some(primary)), standby))
     }
 
-    fn init(url: String, folder: tempfile::TempDir, postgres: Option<Postgres>) -> Self {
+    pub(crate) fn init(url: String, folder: tempfile::TempDir, postgres: Option<Postgres>) -> Self {
         let output = program(&url).arg("init").output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let admin = String::from_utf8(output.stdout).unwrap().trim().to_owned();
@@ -61,7 +62,25 @@ impl Database {
     pub(crate) fn serve_with(&self, config: &str) -> Server {
         let path = self.folder.path().join("control.toml");
         std::fs::write(&path, config).unwrap();
-        Server::start(&self.url, &self.admin, &path)
+        Server::start(&self.url, &self.admin, &path, &[])
+    }
+
+    /// With TLS; whoever asks finds out when it is up.
+    pub(crate) fn serve_tls(&self, config: &str) -> Server {
+        let path = self.folder.path().join("control.toml");
+        std::fs::write(&path, config).unwrap();
+        Server::spawn(&self.url, &self.admin, &path, &[])
+    }
+
+    /// By a clock that can be set.
+    pub(crate) fn serve_by(&self, clock: &Clock) -> Server {
+        self.serve_by_with(clock, "")
+    }
+
+    pub(crate) fn serve_by_with(&self, clock: &Clock, config: &str) -> Server {
+        let path = self.folder.path().join("control.toml");
+        std::fs::write(&path, config).unwrap();
+        Server::start(&self.url, &self.admin, &path, clock.environment())
     }
 }
 
@@ -95,15 +114,20 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(database: &str, admin: &str, config: &Path) -> Self {
+    fn start(database: &str, admin: &str, config: &Path, environment: &[(&str, PathBuf)]) -> Self {
+        let server = Self::spawn(database, admin, config, environment);
+        eventually("the program is up", || Client::new(&server.url, "").get("/healthz").status == 200);
+        server
+    }
+
+    fn spawn(database: &str, admin: &str, config: &Path, environment: &[(&str, PathBuf)]) -> Self {
         let port = free_port();
         let listen = format!("127.0.0.1:{port}");
         let mut command = program(database);
         command.arg("serve").arg("--config").arg(config).args(["--listen", &listen, "--log-level", "warn"]);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         let child = command.stdout(Stdio::null()).spawn().unwrap();
-        let server = Self { url: format!("http://{listen}"), child, admin: admin.to_owned() };
-        eventually("the program is up", || Client::new(&server.url, "").get("/healthz").status == 200);
-        server
+        Self { url: format!("http://{listen}"), child, admin: admin.to_owned() }
     }
 
     pub(crate) fn admin(&self) -> Client {

@@ -4,10 +4,12 @@
 mod access;
 mod bad_days;
 mod changes;
+mod clock;
 mod failover;
 mod harness;
 mod hostile;
 mod hosts;
+mod limits;
 mod lists;
 mod log;
 mod migrations;
@@ -16,4 +18,5 @@ mod operations;
 mod postgres;
 mod restore;
 mod schedules;
+mod secure;
 mod transfer;

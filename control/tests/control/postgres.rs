@@ -84,6 +84,39 @@ impl Postgres {
         self.tell("SELECT pg_promote()");
     }
 
+    /// Starts it anew, with TLS for who wants it.
+    pub(crate) fn encrypt(&mut self, certificate: &Path, key: &Path) {
+        for (from, to, mode) in [(certificate, "server.crt", 0o644), (key, "server.key", 0o600)] {
+            let to = self.data.join(to);
+            std::fs::copy(from, &to).unwrap();
+            std::fs::set_permissions(&to, Permissions::from_mode(mode)).unwrap();
+            if is_root() {
+                let user = nix::unistd::User::from_name("postgres").unwrap().expect("the user postgres");
+                std::os::unix::fs::chown(&to, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
+            }
+        }
+        self.tell("ALTER SYSTEM SET ssl = on");
+        self.kill();
+        self.run();
+    }
+
+    /// The program's connections that are encrypted.
+    pub(crate) fn encrypted_connections(&self) -> i64 {
+        self.connections("ssl")
+    }
+
+    /// The program's connections that are not.
+    pub(crate) fn plain_connections(&self) -> i64 {
+        self.connections("NOT ssl")
+    }
+
+    fn connections(&self, which: &str) -> i64 {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'flags-control' AND {which}"
+        );
+        self.client().query_one(&sql, &[]).unwrap().get(0)
+    }
+
     fn tell(&self, sql: &str) {
         self.client().batch_execute(sql).unwrap();
     }
