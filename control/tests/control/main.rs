@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod alerts;
 mod bad_days;
 mod changes;
 mod clock;
@@ -15,6 +16,7 @@ mod log;
 mod migrations;
 mod openapi;
 mod operations;
+mod packaging;
 mod postgres;
 mod restore;
 mod schedules;

@@ -1,7 +1,10 @@
 //! The unit that ships.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+
+use crate::harness::{Host, number};
 
 /// What `systemd-analyze security` makes of the unit, with a drop-in or without.
 fn exposure(drop_in: Option<&str>) -> Result<(f64, String), String> {
@@ -40,5 +43,25 @@ fn the_unit_is_hardened() {
             }
             Err(why) => println!("skipped: {why}"),
         }
+    }
+}
+
+#[test]
+fn alert_rules_and_dashboard_speak_of_numbers_that_are_there() {
+    let host = Host::with_file("flags.json", &number(1));
+    let daemon = host.start();
+    let (code, page) = daemon.try_get("/metrics").expect("an answer");
+    assert_eq!(code, 200);
+    let there: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    for file in ["prometheus/flagsd.rules.yml", "grafana/flags.json"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(file);
+        let text = std::fs::read_to_string(&path).expect("is there");
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let named: BTreeSet<&str> =
+            words.filter(|word| word.starts_with("flagsd_")).map(|name| name.trim_end_matches("_bucket")).collect();
+        assert!(named.len() > 5, "{file}: {named:?}");
+        let missing: Vec<_> = named.difference(&there).collect();
+        assert!(missing.is_empty(), "{file} speaks of {missing:?}, which is not in\n{page}");
     }
 }
