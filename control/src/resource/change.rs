@@ -153,19 +153,16 @@ fn compile(
     environment_id: i64,
     changed: BTreeSet<String>,
 ) -> Result<(Definitions, Vec<String>), Problem> {
-    let (known, order) = neighbours(transaction, environment_id, &changed)?;
+    let Neighbours { known, to_compile, mut published } = neighbours(transaction, environment_id, &changed)?;
     let (mut flags, mut removed) = (Definitions::new(), Vec::new());
-    for key in order {
+    for key in to_compile {
         let Some(configured) = known.get(&key) else { continue };
         let text = if configured.flag.archived_ms.is_some() {
             String::new()
         } else {
             definition(&key, &known).map_err(|problem| about(problem, &key, &changed))?
         };
-        let ids = [environment_id.into(), configured.flag.id.into()];
-        let sql = "SELECT definition FROM flag_config WHERE environment_id = $1 AND flag_id = $2";
-        let before = transaction.row(sql, &ids)?.map_or(Ok(String::new()), |mut row| row.text(0))?;
-        if before == text {
+        if published.remove(&key).unwrap_or_default() == text {
             continue;
         }
         let values = [text.as_str().into(), environment_id.into(), configured.flag.id.into()];
@@ -191,21 +188,29 @@ fn about(problem: Problem, key: &str, changed: &BTreeSet<String>) -> Problem {
     ))
 }
 
-/// The flags of `keys`, those that need them, and what all these need; and which of them are to be compiled.
+/// Flags that have to do with each other.
+struct Neighbours {
+    known: Known,
+    to_compile: Vec<String>,
+    /// What hosts have of each.
+    published: BTreeMap<String, String>,
+}
+
+/// The flags of `keys`, those that need them, and what all these need; of which the first two kinds are to be compiled.
 fn neighbours(
     transaction: &mut dyn Transaction,
     environment_id: i64,
     keys: &BTreeSet<String>,
-) -> Result<(Known, Vec<String>), Problem> {
-    let mut known = Known::new();
+) -> Result<Neighbours, Problem> {
+    let (mut known, mut published) = (Known::new(), BTreeMap::new());
     let mut to_compile = Vec::new();
     let mut waiting: Vec<String> = keys.iter().cloned().collect();
     let mut seen: BTreeSet<String> = keys.clone();
     // Up: who needs them.
     while let Some(key) = waiting.pop() {
-        let sql = "SELECT dependent.key FROM prerequisite \
-                   JOIN flag AS needed ON needed.id = needs_id JOIN flag AS dependent ON dependent.id = flag_id \
-                   WHERE environment_id = $1 AND needed.key = $2";
+        let sql = "SELECT dependent.key FROM prerequisite JOIN flag AS dependent ON dependent.id = flag_id \
+                   WHERE environment_id = $1 AND needs_id = (SELECT id FROM flag WHERE key = $2 AND \
+                   project_id = (SELECT project_id FROM environment WHERE id = $1))";
         for mut row in transaction.rows(sql, &[environment_id.into(), key.as_str().into()])? {
             let dependent = row.text(0)?;
             if seen.insert(dependent.clone()) {
@@ -220,11 +225,12 @@ fn neighbours(
         if known.contains_key(&key) {
             continue;
         }
-        let Some(configured) = flag::configured(transaction, environment_id, &key)? else { continue };
+        let Some((configured, definition)) = flag::published(transaction, environment_id, &key)? else { continue };
         waiting.extend(configured.config.prerequisites.iter().map(|needed| needed.flag.clone()));
+        published.insert(key.clone(), definition);
         known.insert(key, configured);
     }
-    Ok((known, to_compile))
+    Ok(Neighbours { known, to_compile, published })
 }
 
 /// Whether a flag could be configured so, with those that it needs as they are.

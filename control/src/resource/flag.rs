@@ -407,12 +407,22 @@ pub(crate) fn configured(
     environment_id: i64,
     key: &str,
 ) -> Result<Option<Configured>, StoreError> {
+    Ok(published(transaction, environment_id, key)?.map(|(configured, _)| configured))
+}
+
+/// The same, and what hosts have of it: a definition, empty where they have nothing.
+pub(crate) fn published(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    key: &str,
+) -> Result<Option<(Configured, String)>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS}, config FROM flag_config JOIN flag ON flag.id = flag_id WHERE environment_id = $1 AND flag.key = $2"
+        "SELECT {COLUMNS}, config, definition FROM flag JOIN flag_config ON flag_id = flag.id AND environment_id = $1 \
+         WHERE project_id = (SELECT project_id FROM environment WHERE id = $1) AND flag.key = $2"
     );
     let Some(mut row) = transaction.row(&sql, &[environment_id.into(), key.into()])? else { return Ok(None) };
     let flag = from(&mut row)?;
-    Ok(Some(Configured { flag, config: parsed(row.text(13)?)? }))
+    Ok(Some((Configured { flag, config: parsed(row.text(13)?)? }, row.text(14)?)))
 }
 
 /// All flags of an environment that are not archived, each with its configuration, by key.
