@@ -10,10 +10,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::doctor;
+use crate::figures::Document;
 use crate::languages::Build;
 use crate::peers::{self, Peers, Wish};
 use crate::process::{self, Program};
-use crate::{doctor, readme};
 
 /// A full run takes minutes; one that hangs ends here.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -157,7 +158,7 @@ fn conclude(arguments: &Arguments, record: &Value, kind: &str) -> Result<()> {
     }
     if arguments.only.is_empty() && !arguments.check {
         let path = keep(record, kind)?;
-        let document = readme::Document::of(kind);
+        let document = Document::of(kind);
         document.put_figures(record, &path)?;
         println!("\nkept in {}, and shown in {}", path.display(), document.path());
     }

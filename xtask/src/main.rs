@@ -7,6 +7,7 @@ mod count;
 mod daemon;
 mod demo;
 mod doctor;
+mod figures;
 mod fuzz;
 mod gen_header;
 mod install;
@@ -35,7 +36,7 @@ enum Command {
     Test(test::Arguments),
     /// Shows it at work: one flag file, one flagsd, programs in four languages, edits, a kill -9.
     Demo,
-    /// Measures what a flag check costs here, and what it costs with others, and keeps a record.
+    /// Measures what a flag check costs here, and with others, or what the control plane reaches; keeps a record.
     Bench(bench::Arguments),
     /// Counts the instructions of a flag check, and compares them with those accepted.
     Instructions(instructions::Arguments),
@@ -67,7 +68,7 @@ enum Command {
 enum Generated {
     /// `include/flags.h`
     Header,
-    /// The figures in `README.md`, from the record that it names.
+    /// The figures in `README.md` and `docs/design/control.md`, from the records that they name.
     Figures,
 }
 
@@ -85,7 +86,7 @@ fn main() -> anyhow::Result<()> {
         Command::Readme => readme::run(),
         Command::Doctor => doctor::run(),
         Command::Gen { what: Generated::Header, check } => gen_header::run(check),
-        Command::Gen { what: Generated::Figures, check } => readme::gen_figures(check),
+        Command::Gen { what: Generated::Figures, check } => figures::generate(check),
         Command::Install(arguments) => install::run(&arguments),
     }
 }
