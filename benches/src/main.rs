@@ -88,7 +88,7 @@ fn main() -> Result<()> {
     }
     if arguments.list {
         for row in rows {
-            println!("{:<18}{}", row.name, row.about);
+            println!("{:<22} {}", row.name, row.about);
         }
         return Ok(());
     }
@@ -102,7 +102,7 @@ fn main() -> Result<()> {
     };
     let lab = Lab::new(effort, programs)?;
     if !arguments.json {
-        println!("{:<18}{:>12}{:>11}{:>11}{:>11}  {:<6} what", "row", "target", "best", "median", "p99", "unit");
+        println!("{:<22}{:>12}{:>11}{:>11}{:>11}  {:<6} what", "row", "target", "best", "median", "p99", "unit");
     }
     let mut failed = 0;
     for row in rows {
@@ -113,7 +113,7 @@ fn main() -> Result<()> {
             Ok(Some(figures)) => print_line(row, figures, &note),
             Ok(None) if arguments.json => {}
             Ok(None) => {
-                println!("{:<18}skipped: needs a program that was not named (cargo xtask bench names all)", row.name)
+                println!("{:<22}skipped: needs a program that was not named (cargo xtask bench names all)", row.name)
             }
             Err(error) => {
                 failed += 1;
@@ -156,7 +156,7 @@ fn print_line(row: &Row, figures: Figures, note: &str) {
         _ => " ",
     };
     println!(
-        "{:<18}{:>12}{:>11.2}{:>11.2}{mark}{:>10.2}  {:<6} {} {note}",
+        "{:<22}{:>12}{:>11.2}{:>11.2}{mark}{:>10.2}  {:<6} {} {note}",
         row.name,
         row.target.text(),
         figures.best,

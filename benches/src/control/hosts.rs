@@ -22,7 +22,7 @@ const FLAGS: usize = 1_000;
 /// How many streams, and how many changes each of them gets.
 const SIZES: [(usize, usize); 4] = [(10, 1_600), (100, 400), (1_000, 80), (10_000, 20)];
 
-/// Changes go in so many blocks, in turns with as many that nobody follows.
+/// Changes go in so many blocks, in turns with others that nobody follows.
 const BLOCKS: usize = 4;
 
 /// Which part of the cost.
@@ -37,8 +37,9 @@ pub(super) enum Of {
 pub(crate) struct Cost {
     /// Of the server for each stream and change, beyond what the change takes without streams, in microseconds: a block each.
     cpu_us: Vec<f64>,
-    memory_kib: f64,
-    /// Of the whole server.
+    /// Of the server for each stream: the first block's is what counts, later ones find memory that was given back.
+    memory_kib: Vec<f64>,
+    /// Of the whole server, at most.
     resident_mib: f64,
     /// From commit to the last stream, in milliseconds.
     last_ms: Vec<f64>,
@@ -57,7 +58,7 @@ pub(super) fn cost(lab: &Lab, size: usize, of: Of) -> Result<Option<Figures>> {
     let cost = costs.get(size).context("a size")?;
     Ok(Some(match of {
         Of::Cpu => Figures::of(cost.cpu_us.clone())?,
-        Of::Memory => Figures::exact(cost.memory_kib),
+        Of::Memory => Figures::exact(*cost.memory_kib.first().context("a block")?),
     }))
 }
 
@@ -83,8 +84,9 @@ fn costs(lab: &Lab) -> Result<Option<Vec<Cost>>> {
     let database = database.copied(&lab.folder("hosts")?)?;
     let plane = database.serve_logging(lab, "debug")?;
     let mut writer = Writer::new(lab, &plane)?;
-    // What the first requests leave behind is not the streams'.
+    // What the first requests, and the first streams, leave behind is not the further streams'.
     writer.change(&plane, lab.effort.repeats * 3)?;
+    block(&plane, &mut writer, lab.scaled(SIZES[1].0), BLOCKS)?;
     let mut costs = Vec::new();
     for (streams, changes) in SIZES {
         let (streams, changes) = (lab.scaled(streams).min(streams), (changes * lab.effort.repeats / 60).max(BLOCKS));
@@ -94,43 +96,59 @@ fn costs(lab: &Lab) -> Result<Option<Vec<Cost>>> {
 }
 
 fn measure(plane: &Plane, writer: &mut Writer, streams: usize, changes: usize) -> Result<Cost> {
-    let block = changes / BLOCKS;
-    let (mut cpu_us, mut last) = (Vec::new(), Vec::new());
-    let mut without = Vec::new();
+    let number = changes / BLOCKS;
+    let (mut cpu_us, mut memory_kib, mut resident_mib, mut last) = (Vec::new(), Vec::new(), 0.0, Vec::new());
     for _ in 0..BLOCKS {
+        // In turns, so that what disturbs one disturbs the other. Where there are few, some more: a change itself takes
+        // much longer than handing it to one stream.
+        let alone = number.max(40);
         let before = processor_seconds(plane.pid())?;
-        // As many as with the streams, and some more where those are few: a change itself takes much longer than handing it to one stream.
-        writer.change(plane, block.max(40))?;
-        without.push((processor_seconds(plane.pid())? - before) / count(block.max(40)));
+        writer.change(plane, alone)?;
+        let without = (processor_seconds(plane.pid())? - before) / count(alone);
+        let block = block(plane, writer, streams, number)?;
+        cpu_us.push((block.seconds / count(number) - without) * 1e6 / count(streams));
+        memory_kib.push(block.memory_kib);
+        resident_mib = block.resident_mib.max(resident_mib);
+        last.extend(block.last);
     }
-    let without = Figures::of(without)?.median;
-    let before = resident_bytes(plane.pid())?;
-    let mut load = follow(plane, streams)?;
-    for _ in 0..BLOCKS {
-        let cpu = processor_seconds(plane.pid())?;
-        for _ in 0..block {
-            let revision = writer.next(plane)?;
-            load.order(&Order::Until { id: format!("1.{revision}") })?;
-            let done = load.answer()?;
-            ensure!(done.answers == streams as u64, "{} streams have the change", done.answers);
-            check(&done.event, revision)?;
-            last.push((revision, done.at[2]));
-        }
-        let spent = processor_seconds(plane.pid())? - cpu - without * count(block);
-        cpu_us.push(spent * 1e6 / count(block * streams));
-    }
-    let resident = resident_bytes(plane.pid())?;
-    drop(load);
     let committed = commits(&plane.log())?;
     let last_ms = last.into_iter().map(|(revision, at)| {
         let committed = committed.get(&revision).with_context(|| format!("revision {revision} is not in the log"))?;
         Ok((at - committed) / 1e3)
     });
-    let last_ms = last_ms.collect::<Result<_>>()?;
+    Ok(Cost { cpu_us, memory_kib, resident_mib, last_ms: last_ms.collect::<Result<_>>()? })
+}
+
+/// Some changes with streams attached.
+struct Block {
+    /// Of the server's processors, for the changes.
+    seconds: f64,
+    memory_kib: f64,
+    resident_mib: f64,
+    /// By revision, when the last stream had it.
+    last: Vec<(u64, f64)>,
+}
+
+fn block(plane: &Plane, writer: &mut Writer, streams: usize, changes: usize) -> Result<Block> {
+    let before = resident_bytes(plane.pid())?;
+    let mut load = follow(plane, streams)?;
+    let seconds = processor_seconds(plane.pid())?;
+    let mut last = Vec::new();
+    for _ in 0..changes {
+        let revision = writer.next(plane)?;
+        load.order(&Order::Until { id: format!("1.{revision}") })?;
+        let done = load.answer()?;
+        ensure!(done.answers == streams as u64, "{} streams have the change", done.answers);
+        check(&done.event, revision)?;
+        last.push((revision, done.at[2]));
+    }
+    let seconds = processor_seconds(plane.pid())? - seconds;
+    let resident = resident_bytes(plane.pid())?;
+    drop(load);
     // Until the server has noticed that they are gone.
-    thread::sleep(Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(400));
     let memory_kib = (resident - before).max(0.0) / 1024.0 / count(streams);
-    Ok(Cost { cpu_us, memory_kib, resident_mib: resident / f64::from(1 << 20), last_ms })
+    Ok(Block { seconds, memory_kib, resident_mib: resident / f64::from(1 << 20), last })
 }
 
 /// All streams got the same bytes, and those are the signed change to this revision.
