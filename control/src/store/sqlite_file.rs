@@ -30,14 +30,9 @@ impl Replaced {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(error)?;
         connection.busy_timeout(Duration::ZERO).map_err(error)?;
         // This mode is only left while nobody else has the file open, and leaves it without a companion.
-        let left = connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0));
-        let in_use = |why: String| StoreError::Broken(format!("{} is in use: {why}", path.display()));
-        match left {
-            Ok(mode) if mode == "delete" => {}
-            Ok(mode) => return Err(in_use(format!("its journal stays in mode {mode}"))),
-            Err(why) => return Err(in_use(why.to_string())),
-        }
-        connection.execute_batch("BEGIN EXCLUSIVE").map_err(|why| in_use(why.to_string()))?;
+        leave_the_log(&connection, path)?;
+        let in_use = |why| StoreError::Broken(format!("{} is in use: {why}", path.display()));
+        connection.execute_batch("BEGIN EXCLUSIVE").map_err(in_use)?;
         Ok(Self(Some(connection)))
     }
 
@@ -83,7 +78,8 @@ impl Copied {
     /// Makes it the database at `path`; nobody has it open.
     pub(crate) fn put_in_place(self, path: &Path) -> Result<(), StoreError> {
         let copy = Connection::open_with_flags(&self.0, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(error)?;
-        copy.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0)).map_err(error)?;
+        // All of it has to be in the one file.
+        leave_the_log(&copy, &self.0)?;
         copy.close().map_err(|(_, why)| error(why))?;
         let failed = |why: std::io::Error| StoreError::Broken(format!("{}: {why}", path.display()));
         File::open(&self.0).and_then(|file| file.sync_all()).map_err(failed)?;
@@ -106,6 +102,17 @@ impl Copied {
 impl Drop for Copied {
     fn drop(&mut self) {
         self.remove();
+    }
+}
+
+/// Brings what is in the write-ahead log into the file, which only works while nobody else has it open.
+fn leave_the_log(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let in_use = |why: String| StoreError::Broken(format!("{} is in use: {why}", path.display()));
+    let mode = connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0));
+    match mode {
+        Ok(mode) if mode == "delete" => Ok(()),
+        Ok(mode) => Err(in_use(format!("its journal stays in mode {mode}"))),
+        Err(why) => Err(in_use(why.to_string())),
     }
 }
 
