@@ -197,11 +197,13 @@ pub(crate) struct ControlSettings {
     pub(crate) poll_ms: u64,
     /// A stream without any event for so long is given up; the control plane sends one every 10 s.
     pub(crate) idle_ms: u64,
+    /// How long the service manager waits at most for the first flags of a control plane, where nothing is known of it.
+    pub(crate) first_wait_ms: u64,
 }
 
 impl Default for ControlSettings {
     fn default() -> Self {
-        Self { poll_ms: 10_000, idle_ms: 30_000 }
+        Self { poll_ms: 10_000, idle_ms: 30_000, first_wait_ms: 5_000 }
     }
 }
 

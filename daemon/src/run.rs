@@ -13,15 +13,19 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::admin::{self, Admin, Command};
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, SetConfig};
 use crate::pipeline::StartError;
 use crate::set::Set;
+use crate::source::SourceSpec;
 use crate::{log, notify};
 
 /// Something failed.
 const FAILED: u8 = 1;
 /// Another flagsd has the store or the state directory.
 const ALREADY_RUNNING: u8 = 3;
+
+/// How often it is looked whether the first flags are there.
+const FIRST_LOOK: Duration = Duration::from_millis(5);
 
 /// How long the sets are given to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -92,9 +96,6 @@ async fn work(config: Config, flags: Flags) -> anyhow::Result<()> {
         tasks.spawn_local(set.run(stopped.clone()));
     }
     drop(stopped);
-    notify::ready(&summary(&admin));
-    tracing::info!(pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "ready: {}", summary(&admin));
-
     let outcome = tokio::select! {
         () = oversee(&admin, &config, &flags, &mut signals) => Ok(()),
         ended = tasks.join_next() => Err(match ended {
@@ -127,8 +128,29 @@ where
     });
 }
 
+/// Returns once each set has published something, or cannot be expected to soon: what starts after us finds flags where they were ever
+/// known or can be had, and does not wait long where a control plane is away and nothing was ever heard of it.
+async fn first_flags(admin: &Admin, config: &Config) {
+    let waits_for = |set: &SetConfig| set.sources.iter().any(|source| matches!(source, SourceSpec::Control(_)));
+    let is_published = |name: &str| admin.sets.get(name).is_none_or(|set| set.status.get().generation > 0);
+    let last = Instant::now() + Duration::from_millis(config.control.first_wait_ms);
+    let mut waits = false;
+    while config.sets.iter().any(|set| waits_for(set) && !is_published(&set.name)) {
+        if Instant::now() >= last {
+            tracing::warn!("ready without flags: no control plane has been heard of yet");
+            return;
+        }
+        if !std::mem::replace(&mut waits, true) {
+            notify::status("waits for the first flags of a control plane");
+        }
+        tokio::time::sleep(FIRST_LOOK).await;
+    }
+}
+
 /// Tells the service manager how we are, and obeys signals; returns when one says stop.
 async fn oversee(admin: &Admin, config: &Config, flags: &Flags, signals: &mut Signals) {
+    let mut is_ready = false;
+    let mut first_flags = std::pin::pin!(first_flags(admin, config));
     let watchdog = notify::watchdog_interval();
     let mut proof = interval(watchdog.unwrap_or(Duration::from_secs(3_600)));
     proof.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -137,8 +159,16 @@ async fn oversee(admin: &Admin, config: &Config, flags: &Flags, signals: &mut Si
     let mut told = summary(admin);
     loop {
         tokio::select! {
+            () = &mut first_flags, if !is_ready => {
+                is_ready = true;
+                told = summary(admin);
+                notify::ready(&told);
+                tracing::info!(pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "ready: {told}");
+            }
             asked = signals.next() => match asked {
                 Asked::Stop => return,
+                // Whoever waits for the first flags goes on waiting.
+                Asked::Reload if !is_ready => reload(admin, config, flags).await,
                 Asked::Reload => {
                     notify::reloading();
                     reload(admin, config, flags).await;
@@ -156,7 +186,7 @@ async fn oversee(admin: &Admin, config: &Config, flags: &Flags, signals: &mut Si
                     notify::alive();
                 }
             }
-            _ = tell.tick() => {
+            _ = tell.tick(), if is_ready => {
                 let now = summary(admin);
                 if now != told {
                     notify::status(&now);

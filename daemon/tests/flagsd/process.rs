@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::control_plane::ControlPlane;
 use crate::harness::{Host, many, number, read};
 
 #[test]
@@ -122,6 +123,69 @@ fn the_service_manager_is_told() {
     wait_for("READY=1");
     daemon.signal(Signal::SIGTERM);
     wait_for("STOPPING=1");
+}
+
+#[test]
+fn what_starts_after_it_finds_flags_and_waits_for_no_control_plane_that_is_away() {
+    let mut plane = ControlPlane::start(&[("n", 1)]);
+    plane.stop();
+    let listen = |host: &mut Host, name: &str| {
+        let socket = UnixDatagram::bind(host.path(name)).expect("a socket");
+        host.env("NOTIFY_SOCKET", host.path(name));
+        socket
+    };
+    let is_ready = |socket: &UnixDatagram, patience: Duration| {
+        socket.set_read_timeout(Some(patience)).expect("a timeout");
+        let mut buffer = [0; 4_096];
+        let mut seen = String::new();
+        while let Ok(read) = socket.recv(&mut buffer) {
+            seen.push_str(std::str::from_utf8(&buffer[..read]).expect("text"));
+            if seen.contains("READY=1") {
+                return Some(seen);
+            }
+        }
+        None
+    };
+    let long = Duration::from_secs(60);
+
+    // Nothing is known, and nobody answers: it is not waited for without end.
+    let mut host = Host::new();
+    host.source(&plane.signed_source()).env("FLAGSD_CONTROL__FIRST_WAIT_MS", "300");
+    let socket = listen(&mut host, "one");
+    let before = Instant::now();
+    let daemon = host.start();
+    let told = is_ready(&socket, long).expect("in the end");
+    assert!(before.elapsed() >= Duration::from_millis(300));
+    assert!(told.contains("STATUS=waits for the first flags") && told.contains("generation 0"), "{told}");
+    assert!(daemon.log().contains("ready without flags"), "{}", daemon.log());
+    drop(daemon);
+
+    // Somebody answers while it waits.
+    let mut host = Host::new();
+    host.source(&plane.signed_source()).env("FLAGSD_CONTROL__FIRST_WAIT_MS", "600000");
+    let socket = listen(&mut host, "one");
+    let daemon = host.start();
+    assert_eq!(is_ready(&socket, Duration::from_millis(100)), None, "{}", daemon.log());
+    plane.listen();
+    let told = is_ready(&socket, long).expect("with flags");
+    assert!(told.contains("generation 1, 1 flags"), "{told}");
+    daemon.wait_for("the text", || !host.path("state/default/unsettled").exists());
+    daemon.kill();
+
+    // Nobody answers again, after a reboot: what was known is enough.
+    plane.stop();
+    fs::remove_dir_all(host.store()).expect("removed");
+    let socket = listen(&mut host, "two");
+    let daemon = host.start();
+    assert!(is_ready(&socket, long).expect("at once").contains("1 flags"));
+    assert_eq!(read(&host.client(), "n"), 1);
+    // And it can be told to stop while it waits.
+    drop(daemon);
+    let mut host = Host::new();
+    host.source(&plane.signed_source()).env("FLAGSD_CONTROL__FIRST_WAIT_MS", "600000");
+    let mut daemon = host.start();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0));
 }
 
 #[test]
