@@ -84,6 +84,19 @@ impl Input {
         }
     }
 
+    /// The most flags that have gone since `before` without anybody's word, where that is known. Of a file it is as long as it
+    /// is the same, and has no id lists: those are files too, and flags may break with them.
+    pub(crate) fn lost_since(&self, before: &Self) -> Option<u64> {
+        match (&self.content, &before.content) {
+            _ if self.path != before.path => None,
+            (Content::Control(now), Content::Control(before)) => now.stamp().lost_since(before.stamp()),
+            (Content::File(now), Content::File(before)) => {
+                (Arc::ptr_eq(now, before) && now.lists().is_empty()).then_some(0)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether `other` is the very same, not only alike.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.path == other.path && self.content.is(&other.content)

@@ -472,7 +472,7 @@ mod tests {
             (texts(&one), texts(&two)),
             (vec!["text \u{1f600}".to_owned()], vec!["x".to_owned(), "y".to_owned()])
         );
-        let stamp = Stamp { environment: "a/b".to_owned(), epoch: 1, revision: 2, time_ms: 3 };
+        let stamp = Stamp { environment: "a/b".to_owned(), epoch: 1, revision: 2, time_ms: 3, lost: None };
         keep.save_text(&two, Path::new("/b/x"), "x", Some(&stamp)).expect("saved");
         assert_eq!(keep.texts(&two)[0].stamp.as_ref(), Some(&stamp));
         let change = |revision| {

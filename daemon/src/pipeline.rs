@@ -512,6 +512,7 @@ impl Pipeline {
         if let Some(before) = &self.served
             && !deliberate
             && let Some(loss) = before.summary.loss(&served.summary, &self.guard)
+            && !self.is_vouched_for(&inputs, loss.before)
         {
             let held = self.hold(&loss, &snapshot);
             // The compiler forgot the flags that would go, and with them their last good forms.
@@ -524,13 +525,12 @@ impl Pipeline {
             let position = |input: &Input| Some((input.source.to_string(), input.stamp()?.position()));
             keep.set_unsettled(&inputs.iter().filter_map(position).collect());
         }
-        self.publish(&payload, served, revision).map_err(Stopped::NotPublished)?;
+        let (published, published_ms) = self.publish(&payload, served, revision).map_err(Stopped::NotPublished)?;
         if let Some(received) = received {
-            self.counters.change.observe(received.elapsed());
+            self.counters.change.observe(published.duration_since(received));
         }
         if let Some(changed_ms) = changed_ms {
-            let took = unix_ms(SystemTime::now()).saturating_sub(changed_ms);
-            self.counters.propagation.observe(Duration::from_millis(took));
+            self.counters.propagation.observe(Duration::from_millis(published_ms.saturating_sub(changed_ms)));
         }
         self.unserved = Some(BTreeSet::new());
         self.settle(inputs, patch);
@@ -628,6 +628,16 @@ impl Pipeline {
             .map_err(|error| Stopped::Refused(format!("the compiled snapshot cannot be read back: {error}")))
     }
 
+    /// Whether control planes, and nothing else, have made what is published `inputs`, and so few of its `flags` have gone without somebody's word
+    /// that they alone would pass. It is so however many changes lie in between, and whether they came as changes or as snapshots.
+    fn is_vouched_for(&self, inputs: &[Input], flags: usize) -> bool {
+        let Some(before) = self.applied.as_ref().filter(|before| before.len() == inputs.len()) else { return false };
+        let lost = before.iter().zip(inputs).map(|(before, now)| now.lost_since(before));
+        let lost: Option<u64> = lost.sum();
+        lost.and_then(|lost| usize::try_from(lost).ok())
+            .is_some_and(|lost| lost.saturating_mul(100) <= flags * usize::from(self.guard.max_loss_percent))
+    }
+
     fn hold(&self, loss: &Loss, snapshot: &Snapshot) -> HeldChange {
         let (mut removed, mut disabled) = match self.current_snapshot() {
             Some(before) => guard::names(&before, snapshot),
@@ -647,7 +657,8 @@ impl Pipeline {
         }
     }
 
-    fn publish(&mut self, payload: &[u8], served: Served, revision: u64) -> Result<(), String> {
+    /// Readers see it then; by both clocks, when they first could.
+    fn publish(&mut self, payload: &[u8], served: Served, revision: u64) -> Result<(Instant, u64), String> {
         let meta = PublishMeta {
             revision,
             upstream_confirmed_at_ns: self.confirmed_ns,
@@ -655,7 +666,8 @@ impl Pipeline {
         };
         let started = Instant::now();
         let generation = self.publisher.publish(payload, &meta).map_err(|error| error.to_string())?;
-        self.counters.publish.observe(started.elapsed());
+        let at = (Instant::now(), unix_ms(SystemTime::now()));
+        self.counters.publish.observe(at.0.duration_since(started));
         self.counters.published += 1;
         let flags = served.summary.len();
         // Without a number where any of them may be another.
@@ -675,7 +687,7 @@ impl Pipeline {
         self.unserved = None;
         self.keep_generation(generation.0, payload, &meta);
         self.sweep_lists(before.as_ref());
-        Ok(())
+        Ok(at)
     }
 
     fn keep_generation(&mut self, generation: u64, payload: &[u8], meta: &PublishMeta) {

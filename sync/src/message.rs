@@ -26,6 +26,10 @@ pub struct Stamp {
     pub revision: u64,
     /// When it was made, milliseconds since 1970.
     pub time_ms: u64,
+    /// How many flags have been removed, disabled or put into another flag set by changes that were not deliberate, in all of the epoch: it only grows. What one state has
+    /// more than another is the most that went in between without somebody's word. `None`: nobody counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
 }
 
 impl Stamp {
@@ -33,6 +37,13 @@ impl Stamp {
     #[must_use]
     pub fn position(&self) -> (u64, u64) {
         (self.epoch, self.revision)
+    }
+
+    /// The most flags that went between an earlier state and this one without somebody's word for it; `None` where that is not known.
+    #[must_use]
+    pub fn lost_since(&self, earlier: &Self) -> Option<u64> {
+        let same = (&self.environment, self.epoch) == (&earlier.environment, earlier.epoch);
+        self.lost?.checked_sub(earlier.lost?).filter(|_| same && self.revision >= earlier.revision)
     }
 }
 
@@ -176,7 +187,7 @@ mod tests {
     }
 
     fn stamp(revision: u64) -> Stamp {
-        Stamp { environment: ENVIRONMENT.to_owned(), epoch: 1, revision, time_ms: 1_700_000_000_000 }
+        Stamp { environment: ENVIRONMENT.to_owned(), epoch: 1, revision, time_ms: 1_700_000_000_000, lost: None }
     }
 
     fn snapshot() -> Snapshot {
@@ -237,6 +248,33 @@ mod tests {
         assert!(matches!(Snapshot::open(&text, "shop/test", &trust), Err(SyncError::OtherEnvironment { .. })));
         assert!(Snapshot::open(&text, ENVIRONMENT, &Trust::Transport).is_ok());
         assert!(matches!(Snapshot::open("{}", ENVIRONMENT, &Trust::Transport), Err(SyncError::Unsigned)));
+    }
+
+    #[test]
+    fn what_went_without_a_word_is_the_difference_of_two_counts() {
+        let at = |epoch, revision, lost| Stamp { epoch, lost, ..stamp(revision) };
+        let since = |later: Stamp, earlier: Stamp| later.lost_since(&earlier);
+        assert_eq!(since(at(1, 9, Some(7)), at(1, 3, Some(5))), Some(2));
+        assert_eq!(since(at(1, 3, Some(5)), at(1, 3, Some(5))), Some(0));
+        assert_eq!(since(at(1, 9, Some(7)), at(1, 3, None)), None);
+        assert_eq!(since(at(1, 9, None), at(1, 3, Some(5))), None);
+        assert_eq!(since(at(2, 9, Some(7)), at(1, 3, Some(5))), None, "counted anew");
+        assert_eq!(since(at(1, 3, Some(7)), at(1, 9, Some(5))), None, "not later");
+        assert_eq!(since(at(1, 9, Some(4)), at(1, 3, Some(5))), None, "it only grows");
+        let other = Stamp { environment: "shop/test".to_owned(), ..at(1, 3, Some(5)) };
+        assert_eq!(since(at(1, 9, Some(7)), other), None);
+    }
+
+    #[test]
+    fn a_text_of_somebody_who_does_not_count_says_nothing_of_it() {
+        let (secret, trust) = keys();
+        let mut counted = snapshot();
+        counted.stamp.lost = Some(3);
+        let text = counted.seal(&secret);
+        assert_eq!(Snapshot::open(&text, ENVIRONMENT, &trust).expect("ours").stamp.lost, Some(3));
+        let text = snapshot().seal(&secret);
+        assert!(!text.contains("lost"), "{text}");
+        assert_eq!(Snapshot::open(&text, ENVIRONMENT, &trust).expect("ours").stamp.lost, None);
     }
 
     #[test]

@@ -52,6 +52,9 @@ pub(crate) struct Apply {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
+    /// However many flags this takes away shall go: hosts do not hold it
+    #[arg(long)]
+    deliberate: bool,
     /// Why, for the log
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
@@ -100,8 +103,15 @@ pub(crate) fn run(arguments: &Apply, output: &mut Output) -> Result<Exit, Failur
     let left = if arguments.prune { 0 } else { left };
     let confirmed = steps.is_empty() || arguments.yes || (!arguments.plan && confirmed(steps.len(), output)?);
     if confirmed && !steps.is_empty() {
-        Writer { control: &control, write: WriteArguments { comment: arguments.comment.clone(), dry_run: false } }
-            .apply(&wanted, &present, arguments.prune)?;
+        Writer {
+            control: &control,
+            write: WriteArguments {
+                comment: arguments.comment.clone(),
+                dry_run: false,
+                deliberate: arguments.deliberate,
+            },
+        }
+        .apply(&wanted, &present, arguments.prune)?;
     }
     if output.json {
         let list: Vec<Value> = steps.iter().map(Step::json).collect();

@@ -43,6 +43,9 @@ pub(crate) struct WriteArguments {
     /// Let the control plane check it all, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// However many flags this takes away shall go: hosts do not hold it
+    #[arg(long)]
+    pub(crate) deliberate: bool,
 }
 
 /// How something that is there already is written.
@@ -173,7 +176,8 @@ impl Control {
         let mut path = path.to_owned();
         let comment = arguments.comment.as_deref().map(|comment| format!("comment={}", encoded(comment)));
         let dry_run = arguments.dry_run.then(|| "dry_run=true".to_owned());
-        for (at, parameter) in comment.into_iter().chain(dry_run).enumerate() {
+        let deliberate = arguments.deliberate.then(|| "deliberate=true".to_owned());
+        for (at, parameter) in comment.into_iter().chain(dry_run).chain(deliberate).enumerate() {
             path.push(if at == 0 { '?' } else { '&' });
             path.push_str(&parameter);
         }

@@ -45,6 +45,9 @@ pub(crate) struct Import {
     /// Why, for the log
     #[arg(long, value_name = "TEXT", default_value = "")]
     comment: String,
+    /// However many flags this takes away shall go: hosts do not hold it
+    #[arg(long)]
+    deliberate: bool,
     /// Make the project and the environment where they are not there
     #[arg(long)]
     create: bool,
@@ -92,7 +95,11 @@ impl Import {
         let dry_run = self.dry_run;
         let work = move |transaction: &mut dyn Transaction| -> Result<Imported, Stop> {
             check_text(&self.comment, "")?;
-            let author = Author { actor: "flags-control import".to_owned(), comment: self.comment.clone() };
+            let author = Author {
+                actor: "flags-control import".to_owned(),
+                comment: self.comment.clone(),
+                deliberate: self.deliberate,
+            };
             if self.create {
                 self.place.create(transaction, &author)?;
             }

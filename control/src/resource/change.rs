@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
 use super::environment::Environment;
-use super::flag;
+use super::{flag, loss};
 use crate::clock::now_ms;
 use crate::definition::{Configured, Known, definition};
 use crate::model::{Config, escaped};
@@ -28,6 +28,8 @@ use crate::store::{News, StoreError, Transaction, Value};
 pub(crate) struct Author {
     pub(crate) actor: String,
     pub(crate) comment: String,
+    /// They say that however many flags this takes away shall go.
+    pub(crate) deliberate: bool,
 }
 
 /// What happens to a flag in an environment.
@@ -70,6 +72,7 @@ pub(crate) fn commit(
     edits: Vec<Edit>,
     deliberate: bool,
 ) -> Result<u64, Problem> {
+    let deliberate = deliberate || author.deliberate;
     let revision = environment.revision + 1;
     let number = integer(revision)?;
     let time_ms = now_ms();
@@ -77,13 +80,15 @@ pub(crate) fn commit(
         store(transaction, environment.id, edit, number)?;
     }
     let changed = edits.iter().map(|edit| edit.after.flag.key.clone()).collect();
-    let (flags, removed) = compile(transaction, environment.id, changed)?;
+    let Compiled { flags, removed, lost } = compile(transaction, environment.id, changed)?;
     let stamp = Stamp {
         environment: environment.path.clone(),
         epoch: environment.epoch,
         revision,
         time_ms: u64::try_from(time_ms).unwrap_or(0),
+        lost: Some(environment.lost + if deliberate { 0 } else { lost }),
     };
+    let lost = integer(stamp.lost.unwrap_or_default())?;
     let change = Change { stamp, after: environment.revision, deliberate, flags, removed, evaluators: None };
     let text: Arc<str> = change.seal(&environment.secret()).into();
     let values = [
@@ -111,8 +116,8 @@ pub(crate) fn commit(
             "INSERT INTO change_flag (environment_id, revision, flag_key, before, after) VALUES ($1, $2, $3, $4, $5)";
         transaction.execute(sql, &values)?;
     }
-    let values = [number.into(), environment.id.into()];
-    transaction.execute("UPDATE environment SET revision = $1 WHERE id = $2", &values)?;
+    let values = [number.into(), lost.into(), environment.id.into()];
+    transaction.execute("UPDATE environment SET revision = $1, lost = $2 WHERE id = $3", &values)?;
     transaction.notify(News::Change { environment: environment.id, revision, text })?;
     Ok(revision)
 }
@@ -147,14 +152,24 @@ fn store(transaction: &mut dyn Transaction, environment_id: i64, edit: &Edit, re
 
 type Definitions = BTreeMap<String, Box<RawValue>>;
 
-/// Compiles flags and all that need them; what is another definition now, and the keys of what is none any more.
+/// What edits come to for hosts.
+struct Compiled {
+    /// Other definitions than before.
+    flags: Definitions,
+    /// Keys of what is none any more.
+    removed: Vec<String>,
+    /// How many flags hosts see go.
+    lost: u64,
+}
+
+/// Compiles flags and all that need them.
 fn compile(
     transaction: &mut dyn Transaction,
     environment_id: i64,
     changed: BTreeSet<String>,
-) -> Result<(Definitions, Vec<String>), Problem> {
+) -> Result<Compiled, Problem> {
     let Neighbours { known, to_compile, mut published } = neighbours(transaction, environment_id, &changed)?;
-    let (mut flags, mut removed) = (Definitions::new(), Vec::new());
+    let (mut flags, mut removed, mut lost) = (Definitions::new(), Vec::new(), 0);
     for key in to_compile {
         let Some(configured) = known.get(&key) else { continue };
         let text = if configured.flag.archived_ms.is_some() {
@@ -162,9 +177,11 @@ fn compile(
         } else {
             definition(&key, &known).map_err(|problem| about(problem, &key, &changed))?
         };
-        if published.remove(&key).unwrap_or_default() == text {
+        let before = published.remove(&key).unwrap_or_default();
+        if before == text {
             continue;
         }
+        lost += u64::from(loss::is_loss(&before, &text));
         let values = [text.as_str().into(), environment_id.into(), configured.flag.id.into()];
         let sql = "UPDATE flag_config SET definition = $1 WHERE environment_id = $2 AND flag_id = $3";
         transaction.execute(sql, &values)?;
@@ -174,7 +191,7 @@ fn compile(
             flags.insert(key, raw(text)?);
         }
     }
-    Ok((flags, removed))
+    Ok(Compiled { flags, removed, lost })
 }
 
 /// A problem of a flag that only needs a changed one is told as the changed one's. Of several changed ones, it says of which.

@@ -26,6 +26,8 @@ pub(crate) struct Environment {
     pub(crate) name: String,
     pub(crate) epoch: u64,
     pub(crate) revision: u64,
+    /// See [`Stamp::lost`](flags_sync::Stamp::lost).
+    pub(crate) lost: u64,
     pub(crate) created_ms: i64,
     /// The first revision that the log still has.
     pub(crate) log_begins: u64,
@@ -61,7 +63,7 @@ pub(crate) struct NewEnvironment {
 }
 
 const QUERY: &str = "SELECT environment.id, project_id, project.key || '/' || environment.key, environment.key, \
-     environment.name, epoch, revision, environment.created_ms, seed, log_begins \
+     environment.name, epoch, revision, environment.created_ms, seed, log_begins, lost \
      FROM environment JOIN project ON project.id = project_id";
 
 impl Environment {
@@ -106,6 +108,7 @@ pub(crate) fn create(
         name: new.name.clone(),
         epoch: 1,
         revision: 0,
+        lost: 0,
         created_ms: now_ms(),
         log_begins: 1,
         seed,
@@ -197,7 +200,7 @@ pub(crate) fn begin_epoch(
     transaction: &mut dyn Transaction,
     replaced: &BTreeMap<Vec<u8>, u64>,
 ) -> Result<Vec<(String, u64, u64)>, Problem> {
-    let author = Author { actor: "flags-control restore".to_owned(), comment: String::new() };
+    let author = Author { actor: "flags-control restore".to_owned(), comment: String::new(), deliberate: false };
     let now_s = u64::try_from(now_ms() / 1_000).unwrap_or(0);
     // Answers to requests that have not happened any more.
     transaction.execute("DELETE FROM idempotency", &[])?;
@@ -237,5 +240,6 @@ fn from(mut row: Row) -> Result<Environment, StoreError> {
         created_ms: row.integer(7)?,
         seed: row.bytes(8)?.try_into().map_err(|_| StoreError::Broken("a seed is not 32 bytes long".to_owned()))?,
         log_begins: row.count(9)?,
+        lost: row.count(10)?,
     })
 }

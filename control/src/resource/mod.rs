@@ -5,6 +5,7 @@ pub(crate) mod clone;
 pub(crate) mod environment;
 pub(crate) mod flag;
 pub(crate) mod log;
+mod loss;
 pub(crate) mod project;
 pub(crate) mod schedule;
 pub(crate) mod token;

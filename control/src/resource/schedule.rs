@@ -102,6 +102,10 @@ pub(crate) fn create(
     author: &Author,
     now_ms: i64,
 ) -> Result<Schedule, Problem> {
+    if author.deliberate {
+        // It is one flag, and what hosts think of that when it comes nobody knows today.
+        return Err(Problem::invalid("", "a scheduled change is never deliberate"));
+    }
     let flag =
         flag::find(transaction, project, &new.flag).map_err(|problem| Problem::invalid("/flag", problem.detail()))?;
     let (_, config) = patched(transaction, environment, &flag, &new.patch, new.if_revision)
@@ -237,7 +241,7 @@ pub(crate) fn fire(transaction: &mut dyn Transaction, due: Due, now_ms: i64) -> 
     let Some(mut row) = transaction.row(&sql, &[due.id.into()])? else { return Ok(None) };
     let (flag_id, patch) = (row.integer(0)?, parsed(&row.text(1)?)?);
     let if_revision = row.optional_integer(2)?;
-    let author = Author { actor: format!("{}, scheduled", row.text(3)?), comment: row.text(4)? };
+    let author = Author { actor: format!("{}, scheduled", row.text(3)?), comment: row.text(4)?, deliberate: false };
     let environment = environment::with_id(transaction, due.environment_id)?;
     let environment = environment.ok_or_else(|| StoreError::Broken("an environment is not there".to_owned()))?;
     let flag = flag::with_id(transaction, flag_id)?;
@@ -314,7 +318,7 @@ mod tests {
     const NOON: i64 = 1_800_000_000_000;
 
     fn author() -> Author {
-        Author { actor: "somebody".to_owned(), comment: String::new() }
+        Author { actor: "somebody".to_owned(), comment: String::new(), deliberate: false }
     }
 
     fn furnish(transaction: &mut dyn Transaction) -> Result<(Project, Environment), Problem> {

@@ -85,6 +85,7 @@ struct Idempotency {
 pub(crate) struct WriteQuery {
     dry_run: bool,
     comment: String,
+    deliberate: bool,
 }
 
 impl FromRequest<Arc<App>> for Write {
@@ -108,7 +109,7 @@ impl FromRequest<Arc<App>> for Write {
             Some(key) => Some(Idempotency { key, request: fingerprint(&method, &target, if_match.as_deref(), &body) }),
             None => None,
         };
-        let author = Author { actor: access.actor(), comment: query.comment };
+        let author = Author { actor: access.actor(), comment: query.comment, deliberate: query.deliberate };
         Ok(Self { access, body, author, if_match, dry_run: query.dry_run, idempotency, until })
     }
 }

@@ -24,6 +24,11 @@ const STEPS: &[Step] = &[
         up: include_str!("../../migrations/0003_schedule.up.sql"),
         down: include_str!("../../migrations/0003_schedule.down.sql"),
     },
+    Step {
+        name: "0004_lost",
+        up: include_str!("../../migrations/0004_lost.up.sql"),
+        down: include_str!("../../migrations/0004_lost.down.sql"),
+    },
 ];
 
 /// Which way.

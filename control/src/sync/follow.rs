@@ -218,6 +218,7 @@ fn read(transaction: &mut dyn Transaction, id: i64) -> Result<Option<Loaded>, St
         epoch: environment.epoch,
         revision: environment.revision,
         time_ms: u64::try_from(time_ms).unwrap_or(0),
+        lost: Some(environment.lost),
     };
     let snapshot = Snapshot { stamp, flags, evaluators: std::collections::BTreeMap::new() };
     let changes = change::latest_texts(transaction, id, environment.epoch, KEPT)?;

@@ -225,7 +225,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn stamp(revision: u64) -> Stamp {
-        Stamp { environment: "shop/test".to_owned(), epoch: 1, revision, time_ms: 0 }
+        Stamp { environment: "shop/test".to_owned(), epoch: 1, revision, time_ms: 0, lost: None }
     }
 
     fn live() -> Live {

@@ -55,6 +55,55 @@ fn a_stream_leads_to_the_snapshot_one_change_at_a_time() {
 }
 
 #[test]
+fn hosts_are_told_how_many_flags_went_without_anybodys_word() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        let trust = trust(&admin);
+        let config = json!({"test": {"state": "ENABLED", "defaultVariant": "on"}});
+        for key in ["a", "b", "c", "d"] {
+            admin.post(FLAGS, json!({"key": key, "environments": config})).expect(201);
+        }
+        let stream = admin.stream(ENVIRONMENT, None);
+        let told = |is_it: &dyn Fn(&Change) -> bool| loop {
+            let event = stream.next();
+            if event.kind == "change" {
+                let change = Change::open(&event.data, ENVIRONMENT, &trust).unwrap();
+                if is_it(&change) {
+                    return (change.deliberate, change.stamp.lost);
+                }
+            }
+        };
+        let turn = |key: &str, state: &str, query: &str| {
+            let path = format!("/api/v1/projects/shop/environments/test/flags/{key}{query}");
+            admin.patch(&path, json!({"state": state})).expect(200);
+            told(&|change| change.flags.get(key).is_some_and(|flag| flag.get().contains(state)))
+        };
+        let archive = |key: &str, query: &str| {
+            admin.post(&format!("{FLAGS}/{key}/archive{query}"), json!({})).expect(200);
+            told(&|change| change.removed.iter().any(|gone| gone == key))
+        };
+        assert_eq!(archive("a", ""), (false, Some(1)));
+        assert_eq!(turn("b", "DISABLED", "?deliberate=true"), (true, Some(1)));
+        assert_eq!(turn("c", "DISABLED", "?deliberate=false"), (false, Some(2)));
+        assert_eq!(turn("c", "ENABLED", ""), (false, Some(2)));
+        assert_eq!(archive("d", "?deliberate=true"), (true, Some(2)));
+        let lost = |admin: &Client| {
+            let whole = admin.get("/sync/v1/shop/test/snapshot");
+            Snapshot::open(&whole.text, ENVIRONMENT, &trust).unwrap().stamp.lost
+        };
+        assert_eq!(lost(&admin), Some(2));
+        // Read anew from the database, it is the same.
+        let another = database.serve();
+        let again = another.with_token(admin.token());
+        let tag = admin.get("/sync/v1/shop/test/snapshot").etag();
+        eventually("it is read", || again.get("/sync/v1/shop/test/snapshot").status == 200);
+        assert_eq!(again.get("/sync/v1/shop/test/snapshot").etag(), tag);
+        assert_eq!(lost(&again), Some(2));
+    });
+}
+
+#[test]
 fn a_stream_is_resumed_where_it_was_cut() {
     on_both(|database| {
         let server = database.serve();

@@ -155,7 +155,7 @@ fn flag(random: &mut fastrand::Rng) -> Box<RawValue> {
 }
 
 fn stamp(revision: u64) -> Stamp {
-    Stamp { environment: "shop/production".to_owned(), epoch: 1, revision, time_ms: 0 }
+    Stamp { environment: "shop/production".to_owned(), epoch: 1, revision, time_ms: 0, lost: None }
 }
 
 fn evaluators(random: &mut fastrand::Rng) -> BTreeMap<String, Box<RawValue>> {

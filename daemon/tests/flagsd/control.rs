@@ -395,6 +395,51 @@ fn a_change_that_takes_much_away_is_held_unless_it_is_deliberate() {
 }
 
 #[test]
+fn who_missed_changes_takes_what_was_deliberate_in_them_and_holds_the_rest() {
+    let keys: Vec<String> = (0..20).map(|n| format!("flag-{n}")).collect();
+    let flags: Vec<(&str, i64)> = keys.iter().map(|key| (key.as_str(), 1)).collect();
+    // (what goes deliberately and what does not, while nobody looks; whether anybody counts; what is held)
+    for (deliberate, not, counts, held) in [
+        (0..15, 0..0, true, false),
+        (0..15, 15..18, true, false),
+        (0..5, 5..16, true, true),
+        (0..0, 0..15, true, true),
+        (0..15, 0..0, false, true),
+    ] {
+        let told = format!("{deliberate:?} deliberate, {not:?} not, counted: {counts}");
+        let mut plane = ControlPlane::start(&flags);
+        if !counts {
+            plane.shared().snapshot.as_mut().expect("is there").stamp.lost = None;
+        }
+        // A plain file server: there is no stream.
+        plane.shared().stream_answer = Some((404, ""));
+        let host = follow(&plane);
+        let mut daemon = host.start();
+        wait_for_value(&host, &daemon, "flag-19", 1);
+        daemon.wait_for("the text", || !host.path("state/default/unsettled").exists());
+        plane.stop();
+        if held {
+            // Over a restart too: the count is in what is remembered.
+            daemon.kill();
+            daemon = host.start();
+        }
+        if !deliberate.is_empty() {
+            plane.change(&[], &keys[deliberate.clone()], true);
+        }
+        if !not.is_empty() {
+            plane.change(&[], &keys[not.clone()], false);
+        }
+        plane.change(&[("flag-19", flag(2))], &[], false);
+        plane.listen();
+        daemon.tell("POST", "/reload", "");
+        let status = daemon.wait_for_status(&told, |status| status["flags"] != 20 || !status["held"].is_null());
+        assert_eq!(!status["held"].is_null(), held, "{told}: {status}");
+        let left = if held { 20 } else { 20 - deliberate.len() - not.len() };
+        assert_eq!(status["flags"], left, "{told}");
+    }
+}
+
+#[test]
 fn over_tls_only_whom_the_authority_vouches_for_is_believed() {
     let mut host = Host::new();
     let make = |name: &str| {

@@ -152,8 +152,11 @@ impl ControlPlane {
         let mut shared = self.shared();
         let snapshot = shared.snapshot.as_mut().expect("is there");
         let after = snapshot.stamp.revision;
+        // Of flags that are disabled nothing is known here.
+        let lost = if deliberate { 0 } else { removed.len() as u64 };
+        let lost = snapshot.stamp.lost.map(|before| before + lost);
         let change = Change {
-            stamp: stamp(snapshot.stamp.epoch, after + 1),
+            stamp: Stamp { lost, ..stamp(snapshot.stamp.epoch, after + 1) },
             after,
             deliberate,
             flags: flags.iter().map(|(key, flag)| ((*key).to_owned(), flag.clone())).collect(),
@@ -199,7 +202,13 @@ pub(crate) fn flag(n: i64) -> Box<RawValue> {
 
 pub(crate) fn stamp(epoch: u64, revision: u64) -> Stamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
-    Stamp { environment: ENVIRONMENT.to_owned(), epoch, revision, time_ms: now.try_into().expect("fits") }
+    Stamp {
+        environment: ENVIRONMENT.to_owned(),
+        epoch,
+        revision,
+        time_ms: now.try_into().expect("fits"),
+        lost: Some(0),
+    }
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {

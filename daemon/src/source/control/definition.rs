@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     fn stamp(revision: u64) -> Stamp {
-        Stamp { environment: "a/b".to_owned(), epoch: 1, revision, time_ms: 0 }
+        Stamp { environment: "a/b".to_owned(), epoch: 1, revision, time_ms: 0, lost: None }
     }
 
     fn raw(text: String) -> Box<RawValue> {

@@ -115,7 +115,7 @@ mod tests {
     const ENVIRONMENT: &str = "shop/production";
 
     fn stamp(epoch: u64, revision: u64) -> Stamp {
-        Stamp { environment: ENVIRONMENT.to_owned(), epoch, revision, time_ms: 1 }
+        Stamp { environment: ENVIRONMENT.to_owned(), epoch, revision, time_ms: 1, lost: None }
     }
 
     fn snapshot(epoch: u64, revision: u64) -> Snapshot {

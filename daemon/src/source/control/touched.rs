@@ -78,7 +78,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn stamp(revision: u64) -> Stamp {
-        Stamp { environment: "a/b".to_owned(), epoch: 1, revision, time_ms: 0 }
+        Stamp { environment: "a/b".to_owned(), epoch: 1, revision, time_ms: 0, lost: None }
     }
 
     fn flags(flags: &[(&str, &str)]) -> BTreeMap<String, Box<RawValue>> {
