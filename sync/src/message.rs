@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::key::SecretKey;
+use crate::list::List;
 use crate::sealed::{self, SyncError, Trust};
 
 const SNAPSHOT: &str = "snapshot";
@@ -58,6 +59,9 @@ pub struct Snapshot {
     /// Rules that flags share, by name.
     #[serde(rename = "$evaluators", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub evaluators: Definitions,
+    /// Id lists that flags may refer to, by name.
+    #[serde(rename = "$lists", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lists: BTreeMap<String, List>,
 }
 
 /// What leads from one state of an environment to the next: one transaction of the control plane.
@@ -79,6 +83,9 @@ pub struct Change {
     /// All shared rules, where one of them changed.
     #[serde(rename = "$evaluators", default, skip_serializing_if = "Option::is_none")]
     pub evaluators: Option<Definitions>,
+    /// Id lists that are new or others now; `null` for those that are no more.
+    #[serde(rename = "$lists", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lists: BTreeMap<String, Option<List>>,
 }
 
 /// A change does not follow on a state: something in between is missing, or it is an old one.
@@ -132,11 +139,17 @@ impl Snapshot {
         if let Some(evaluators) = change.evaluators {
             self.evaluators = evaluators;
         }
+        for (name, list) in change.lists {
+            match list {
+                Some(list) => drop(self.lists.insert(name, list)),
+                None => drop(self.lists.remove(&name)),
+            }
+        }
         self.stamp = change.stamp;
         Ok(())
     }
 
-    /// The flagd definition alone: JSON, keys sorted.
+    /// The flagd definition alone, and what it says of lists: JSON, keys sorted.
     #[must_use]
     pub fn definition(&self) -> String {
         #[derive(Serialize)]
@@ -144,8 +157,10 @@ impl Snapshot {
             flags: &'s Definitions,
             #[serde(rename = "$evaluators", skip_serializing_if = "BTreeMap::is_empty")]
             evaluators: &'s Definitions,
+            #[serde(rename = "$lists", skip_serializing_if = "BTreeMap::is_empty")]
+            lists: &'s BTreeMap<String, List>,
         }
-        let definition = Definition { flags: &self.flags, evaluators: &self.evaluators };
+        let definition = Definition { flags: &self.flags, evaluators: &self.evaluators, lists: &self.lists };
         #[expect(clippy::expect_used, reason = "maps of texts to JSON have a JSON text")]
         serde_json::to_string(&definition).expect("plain data")
     }
@@ -179,6 +194,7 @@ fn of(environment: &str, stamp: &Stamp) -> Result<(), SyncError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::list::{Part, PartHasher};
 
     const ENVIRONMENT: &str = "shop/production";
 
@@ -194,13 +210,28 @@ mod tests {
         // Both a flag that looks like a seal and one that is not ASCII.
         let flags = [("a", r#"{"state":"ENABLED","variants":{"on":true}}"#), ("é", r#"{"x":",\"$signature\":\""}"#)];
         let flags = flags.map(|(key, text)| (key.to_owned(), raw(text))).into();
-        Snapshot { stamp: stamp(7), flags, evaluators: BTreeMap::new() }
+        Snapshot { stamp: stamp(7), flags, evaluators: BTreeMap::new(), lists: lists(3) }
+    }
+
+    fn lists(ids: u64) -> BTreeMap<String, List> {
+        let part = Part { sha256: PartHasher::default().finish(), bytes: 9, ids, removes: ids > 3 };
+        ["staff", "gone"].map(|name| (name.to_owned(), List { ids, parts: vec![part.clone()] })).into()
     }
 
     fn change(revision: u64) -> Change {
         let flags = BTreeMap::from([("b".to_owned(), raw("{}"))]);
         let removed = vec!["a".to_owned()];
-        Change { stamp: stamp(revision), after: revision - 1, deliberate: false, flags, removed, evaluators: None }
+        let mut lists: BTreeMap<_, _> = lists(4).into_iter().map(|(name, list)| (name, Some(list))).collect();
+        lists.insert("gone".to_owned(), None);
+        Change {
+            stamp: stamp(revision),
+            after: revision - 1,
+            deliberate: false,
+            flags,
+            removed,
+            evaluators: None,
+            lists,
+        }
     }
 
     fn keys() -> (SecretKey, Trust) {
@@ -215,7 +246,7 @@ mod tests {
         let text = snapshot().seal(&secret);
         let opened = Snapshot::open(&text, ENVIRONMENT, &trust).expect("ours");
         assert_eq!(opened.definition(), snapshot().definition());
-        assert_eq!(opened.stamp, snapshot().stamp);
+        assert_eq!((opened.stamp, &opened.lists), (snapshot().stamp, &lists(3)));
         let text = change(8).seal(&secret);
         let opened = Change::open(&text, ENVIRONMENT, &trust).expect("ours");
         assert_eq!((opened.after, opened.removed), (7, vec!["a".to_owned()]));
@@ -284,6 +315,7 @@ mod tests {
         state.apply(change(8)).expect("the next one");
         assert_eq!(state.flags.keys().collect::<Vec<_>>(), ["b", "é"]);
         assert_eq!(state.stamp.revision, 8);
+        assert_eq!((state.lists["staff"].ids, state.lists.get("gone")), (4, None));
         assert!(state.apply(change(8)).is_err(), "not twice");
         let mut restored = change(9);
         restored.stamp.epoch = 2;

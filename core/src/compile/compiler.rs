@@ -28,7 +28,7 @@ use crate::{
     Error, buffer,
     definition::{
         Document, Evaluators, Limits, Problem, RawFlag, Selector, Severity,
-        lists::{self, ListFile},
+        lists::{self, ListFile, PreparedList},
     },
     snapshot::{
         BuiltIdList, IdListBuilder, Snapshot,
@@ -57,6 +57,8 @@ pub struct Compiler {
     /// The id lists that the snapshot from before names, by their content's: label and number of ids. Last good forms
     /// may refer to them when their files are gone.
     named: HashMap<u64, (String, u64)>,
+    /// The lists that documents were given, by content.
+    prepared: HashMap<u64, PreparedList>,
 }
 
 /// What came of compiling.
@@ -109,6 +111,8 @@ pub struct CompiledList {
     pub ids: u64,
     /// Its content, the first time it is named; after that it lies beside an earlier snapshot.
     pub built: Option<Arc<BuiltIdList>>,
+    /// A file with its content, where a document was given it ready made.
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -174,6 +178,8 @@ impl Compiler {
         }
         changes.all |=
             !self.documents.iter().map(|memory| &*memory.name).eq(documents.iter().map(|known| known.name()));
+        let prepared = documents.iter().flat_map(|document| document.prepared_lists());
+        self.prepared = prepared.map(|list| (list.content, list.clone())).collect();
         let mut memories = std::mem::take(&mut self.documents);
         for &document in &documents {
             problems.extend_from_slice(document.problems());
@@ -332,7 +338,8 @@ impl Compiler {
         walk: &mut [u32],
     ) {
         let read = reading.flags(raws, &mut self.bank);
-        let lists: Vec<u64> = self.lists.values().map(|list| list.name).chain(self.named.keys().copied()).collect();
+        let files = self.lists.values().map(|list| list.name);
+        let lists: Vec<u64> = files.chain(self.named.keys().copied()).chain(self.prepared.keys().copied()).collect();
         let expected = if memory.len() == 0 { raws.len() } else { 0 };
         let (mut new, mut places) = (buffer::with_room(expected), buffer::with_room(expected));
         // Most often all flags are new, or a few of many.
@@ -412,7 +419,7 @@ impl Compiler {
     /// Brings the image up to date; gives its bytes, and which flags may be others than they were.
     fn image(&mut self, changes: Changes) -> Result<(Arc<AlignedVec>, Option<Vec<String>>), Error> {
         self.bank.tidy(&mut self.documents);
-        let Self { documents, bank, selector, lists, named, used, limits, image: image_before, .. } = &mut *self;
+        let Self { documents, bank, selector, lists, named, prepared, used, limits, image: image_before, .. } = &mut *self;
         let flags = Flags { documents, bank, selector };
         let limit = limits.flags;
         let mut image = image_before.take();
@@ -426,7 +433,7 @@ impl Compiler {
         let image = match image.filter(|image| image.len() <= limit) {
             Some(image) => image,
             None => {
-                let lists = |shown: &[Shown]| lists_of(flags, shown, used, lists, named);
+                let lists = |shown: &[Shown]| lists_of(flags, shown, (used, prepared), lists, named);
                 let (image, lists) = Image::assemble(flags, limit, single, lists)?;
                 self.named_lists = lists;
                 image
@@ -444,8 +451,9 @@ impl Compiler {
         problems: &mut Vec<Problem>,
         used: &mut Vec<(PathBuf, String)>,
     ) -> HashMap<String, u64> {
+        let prepared = document.prepared_lists().iter().map(|list| (list.label.clone(), list.content));
         if document.lists().is_empty() {
-            return HashMap::new();
+            return prepared.collect();
         }
         let directory = Path::new(document.name()).parent().unwrap_or(Path::new("."));
         let (files, found) = lists::resolve(document, directory);
@@ -460,6 +468,7 @@ impl Compiler {
                 used.push((path, name));
             }
         }
+        names.extend(prepared);
         names
     }
 
@@ -535,7 +544,7 @@ fn known(fresh: Fresh, text: u64, problems: &mut Vec<Problem>) -> Known {
 fn lists_of(
     flags: Flags<'_>,
     shown: &[Shown],
-    used: &[(PathBuf, String)],
+    (used, prepared): (&[(PathBuf, String)], &HashMap<u64, PreparedList>),
     known: &mut HashMap<PathBuf, KnownList>,
     named: &mut HashMap<u64, (String, u64)>,
 ) -> Vec<CompiledList> {
@@ -548,14 +557,17 @@ fn lists_of(
         let Some(known) = known.get_mut(path) else { continue };
         if wanted.binary_search(&known.name).is_ok() && lists.iter().all(|list| list.name != known.name) {
             let (label, built) = (label.clone(), known.built.take());
-            lists.push(CompiledList { name: known.name, label, ids: known.ids, built });
+            lists.push(CompiledList { name: known.name, label, ids: known.ids, built, file: None });
         }
     }
     for name in wanted {
-        if let Some((label, ids)) = named.get(&name)
-            && lists.iter().all(|list| list.name != name)
-        {
-            lists.push(CompiledList { name, label: label.clone(), ids: *ids, built: None });
+        if lists.iter().any(|list| list.name == name) {
+            continue;
+        }
+        if let Some(PreparedList { label, ids, file, .. }) = prepared.get(&name) {
+            lists.push(CompiledList { name, label: label.clone(), ids: *ids, built: None, file: Some(file.clone()) });
+        } else if let Some((label, ids)) = named.get(&name) {
+            lists.push(CompiledList { name, label: label.clone(), ids: *ids, built: None, file: None });
         }
     }
     lists.sort_by_key(|list| list.name);

@@ -5,7 +5,7 @@ use super::error::DefinitionError;
 use super::flag::Scalar;
 use super::json::{Fault, RawText, Scanner, Tape, Token, push_segment};
 use super::limits::Limits;
-use super::lists::ListDeclaration;
+use super::lists::{ListDeclaration, PreparedList};
 use super::number;
 use super::position::Lines;
 use super::problem::{Problem, Severity};
@@ -66,6 +66,7 @@ pub struct Document {
     evaluators: Vec<(String, Range<usize>)>,
     metadata: Vec<(String, Scalar)>,
     lists: Vec<ListDeclaration>,
+    prepared: Vec<PreparedList>,
     problems: Vec<Problem>,
 }
 
@@ -198,6 +199,7 @@ impl Document {
             evaluators: Vec::new(),
             metadata: Vec::new(),
             lists: Vec::new(),
+            prepared: Vec::new(),
             problems: Vec::new(),
         };
         let parts = match Parts::of(document.json(), limits) {
@@ -318,6 +320,19 @@ impl Document {
     }
 
     /// The text as JSON: itself, or what the YAML was converted to.
+    /// The same document, whose rules may also refer to these lists, by their labels. They win over declared ones of the same name.
+    #[must_use]
+    pub fn with_lists(mut self, lists: Vec<PreparedList>) -> Self {
+        self.prepared = lists;
+        self
+    }
+
+    /// The lists that it was given.
+    #[must_use]
+    pub fn prepared_lists(&self) -> &[PreparedList] {
+        &self.prepared
+    }
+
     /// The evaluators by name, as written.
     pub(crate) fn raw_evaluators(&self) -> impl Iterator<Item = (&str, &str)> {
         let json = self.json();
@@ -410,8 +425,8 @@ impl<'a> Parts<'a> {
                 "flags" => parts.flags(scanner)?,
                 "$evaluators" => parts.evaluators(scanner)?,
                 "metadata" => parts.metadata(scanner)?,
-                // The last two are what a control plane's snapshot has besides.
-                "$schema" | "$sync" | "$signature" => drop(scanner.skip()?),
+                // The last three are what a control plane's snapshot has besides.
+                "$schema" | "$sync" | "$signature" | "$lists" => drop(scanner.skip()?),
                 _ => {
                     scanner.skip()?;
                     let message = format!("unknown member {name:?}; expected `flags`, `$evaluators` or `metadata`");

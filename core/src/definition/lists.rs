@@ -82,6 +82,19 @@ pub struct ListFile {
     pub path: PathBuf,
 }
 
+/// A list that is built already: what a host that gets its lists elsewhere than from files gives a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparedList {
+    /// What rules call it: `{"var": "$lists.LABEL"}`.
+    pub label: String,
+    /// The name of its content: [`BuiltIdList::name`](crate::snapshot::BuiltIdList::name).
+    pub content: u64,
+    /// How many ids it has.
+    pub ids: u64,
+    /// Where its bytes lie, for who places lists beside a snapshot; the compiler does not read them.
+    pub file: PathBuf,
+}
+
 /// The list files that a document declares, sorted by name, and what is wrong with the declarations.
 ///
 /// Paths are taken relative to `directory`, the one the definition file lies in. A directory of lists contributes each

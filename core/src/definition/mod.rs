@@ -24,7 +24,7 @@ pub use error::DefinitionError;
 pub use flag::Flag;
 pub(crate) use json::Tape;
 pub use limits::Limits;
-pub use lists::{ListDeclaration, ListError, ListFile, ListFormat, ListNames};
+pub use lists::{ListDeclaration, ListError, ListFile, ListFormat, ListNames, PreparedList};
 pub use problem::{Problem, Severity};
 pub use selector::{Selector, SelectorError, flag_set_id, merged_metadata};
 
