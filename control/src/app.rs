@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::auth::Auth;
 use crate::config::Config;
@@ -18,6 +18,8 @@ pub(crate) struct App {
     pub(crate) auth: Arc<Auth>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) limits: Limits,
+    /// A place for each id list that is being uploaded.
+    pub(crate) uploads: Semaphore,
     /// Told true when the process is to end: streams end then.
     pub(crate) stopping: watch::Sender<bool>,
 }
@@ -26,6 +28,7 @@ impl App {
     pub(crate) fn new(config: Config, store: Store) -> Self {
         Self {
             limits: Limits::new(&config.limits),
+            uploads: Semaphore::new(config.limits.uploads),
             config,
             auth: Arc::new(Auth::new(store.clone())),
             store,

@@ -125,6 +125,14 @@ pub(crate) struct LimitSettings {
     pub(crate) body_bytes: usize,
     /// Of a file that is imported.
     pub(crate) import_bytes: usize,
+    /// Of an id list's body, unpacked.
+    pub(crate) upload_bytes: u64,
+    /// Of an id list.
+    pub(crate) segment_ids: usize,
+    /// Of id lists that this process takes at once.
+    pub(crate) uploads: usize,
+    /// From an upload's first byte to its answer.
+    pub(crate) upload_seconds: u64,
     /// From a request's first byte to its answer's; streams are not bounded.
     pub(crate) request_seconds: u64,
 }
@@ -142,6 +150,10 @@ impl Default for LimitSettings {
             header_seconds: 20,
             body_bytes: 1 << 20,
             import_bytes: 64 << 20,
+            upload_bytes: 1 << 30,
+            segment_ids: 10_000_000,
+            uploads: 4,
+            upload_seconds: 600,
             request_seconds: 10,
         }
     }

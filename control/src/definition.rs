@@ -9,10 +9,12 @@
 //!
 //! A prerequisite is compiled into the rule, so that a host needs one flag to answer for one flag.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
+use flags_sync::List;
 use libflags::compile::Compiler;
-use libflags::definition::{Document, Format, Limits, Selector};
+use libflags::definition::{Document, Format, Limits, PreparedList, Selector};
 use serde_json::{Map, Value, json};
 
 use crate::evaluators;
@@ -29,6 +31,98 @@ pub(crate) struct Configured {
 /// The flags that others may need, by key.
 pub(crate) type Known = BTreeMap<String, Configured>;
 
+/// The segments that rules may refer to, by key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Segments {
+    pub(crate) rules: BTreeMap<String, Value>,
+    pub(crate) lists: BTreeMap<String, List>,
+}
+
+type Others<'k> = (&'k Known, &'k Segments);
+
+impl Segments {
+    /// What is needed to compile `rules`: conditions, and the names of lists.
+    fn reached_from<'v>(&self, rules: impl Iterator<Item = &'v Value>) -> (BTreeMap<&str, &Value>, Vec<PreparedList>) {
+        let mut waiting: Vec<String> = rules.flat_map(refers_to).collect();
+        let (mut rules, mut lists) = (BTreeMap::new(), BTreeSet::new());
+        while let Some(key) = waiting.pop() {
+            if let Some((key, condition)) = self.rules.get_key_value(&key)
+                && rules.insert(key.as_str(), condition).is_none()
+            {
+                waiting.extend(refers_to(condition));
+            }
+            lists.extend(self.lists.get_key_value(&key).map(|(key, _)| key.clone()));
+        }
+        // Only whether there is such a list counts here, not what is in it.
+        let named = |(content, label)| PreparedList { label, content, ids: 0, file: PathBuf::new() };
+        (rules, (1..).zip(lists).map(named).collect())
+    }
+
+    /// The rule with conditions in the place of references: in another flag what they say of the flag's key would mean another.
+    fn written_out(&self, rule: Value) -> Value {
+        self.written_out_to(rule, DEEPEST)
+    }
+
+    fn written_out_to(&self, rule: Value, depth: usize) -> Value {
+        if let Some(condition) = reference(&rule).and_then(|key| self.rules.get(key)).filter(|_| depth > 0) {
+            return self.written_out_to(condition.clone(), depth - 1);
+        }
+        match rule {
+            Value::Array(items) => items.into_iter().map(|item| self.written_out_to(item, depth)).collect(),
+            Value::Object(object) => {
+                object.into_iter().map(|(name, value)| (name, self.written_out_to(value, depth))).collect()
+            }
+            other => other,
+        }
+    }
+}
+
+/// The key in `{"$ref": KEY}`.
+fn reference(rule: &Value) -> Option<&str> {
+    rule.as_object().filter(|object| object.len() == 1)?.get("$ref")?.as_str()
+}
+
+/// The keys of the segments that a rule refers to.
+pub(crate) fn refers_to(rule: &Value) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let mut waiting = vec![rule];
+    while let Some(value) = waiting.pop() {
+        keys.extend(reference(value).map(str::to_owned));
+        match value {
+            Value::Object(object) => {
+                let path = object.get("var").map(|path| path.get(0).unwrap_or(path));
+                let list = path.and_then(|path| path.as_str()?.strip_prefix("$lists."));
+                keys.extend(list.map(str::to_owned));
+                waiting.extend(object.values());
+            }
+            Value::Array(items) => waiting.extend(items),
+            _ => {}
+        }
+    }
+    keys
+}
+
+/// Compiles a segment's condition as a flag's rule.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_condition(condition: &Value, segments: &Segments) -> Result<(), Problem> {
+    // Any other value is the same for everybody: most often what a merge patch made of two conditions.
+    let is_rule = condition.as_object().is_some_and(|object| object.len() == 1);
+    if !is_rule && !condition.is_boolean() {
+        return Err(Problem::invalid("/condition", "a condition is one operator with its arguments, or true or false"));
+    }
+    let definition = json!({"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
+        "targeting": {"if": [condition, "on", "off"]}});
+    check("segment", &definition, (&Map::new(), segments), true).map_err(|mut faults| {
+        for fault in &mut faults {
+            let inside = fault.pointer.strip_prefix("/targeting/if/0").unwrap_or_default();
+            fault.pointer = format!("/condition{inside}");
+        }
+        Problem::all_invalid(faults)
+    })
+}
+
 /// Why a flag can't be compiled, in terms of its configuration.
 type Fail = Vec<Fault>;
 
@@ -39,24 +133,24 @@ const DEEPEST: usize = 16;
 ///
 /// # Errors
 /// What is wrong with its configuration: what flagd would refuse is refused here.
-pub(crate) fn definition(key: &str, known: &Known) -> Result<String, Problem> {
+pub(crate) fn definition(key: &str, known: &Known, segments: &Segments) -> Result<String, Problem> {
     let Some(configured) = known.get(key) else { return Err(Problem::not_found(format!("there is no flag {key:?}"))) };
     let mut path = Vec::new();
-    let definition = define(configured, known, &mut path).map_err(Problem::all_invalid)?;
+    let definition = define(configured, (known, segments), &mut path).map_err(Problem::all_invalid)?;
     Ok(definition.to_string())
 }
 
-fn define<'k>(configured: &'k Configured, known: &'k Known, path: &mut Vec<&'k str>) -> Result<Value, Fail> {
+fn define<'k>(configured: &'k Configured, known: Others<'k>, path: &mut Vec<&'k str>) -> Result<Value, Fail> {
     let Configured { flag, config } = configured;
     check_names(configured)?;
     let plain = assemble(configured, config.targeting.clone());
-    check(&flag.key, &plain, &config.evaluators, true)?;
+    check(&flag.key, &plain, (&config.evaluators, known.1), true)?;
     let rule = rule(configured, known, path)?;
     if rule == config.targeting {
         return Ok(plain);
     }
     let definition = assemble(configured, rule);
-    check(&flag.key, &definition, &Map::new(), false)?;
+    check(&flag.key, &definition, (&Map::new(), known.1), false)?;
     Ok(definition)
 }
 
@@ -108,7 +202,7 @@ fn check_names(configured: &Configured) -> Result<(), Fail> {
 }
 
 /// The rule of a flag, all of its needs compiled in.
-fn rule<'k>(configured: &'k Configured, known: &'k Known, path: &mut Vec<&'k str>) -> Result<Option<Value>, Fail> {
+fn rule<'k>(configured: &'k Configured, known: Others<'k>, path: &mut Vec<&'k str>) -> Result<Option<Value>, Fail> {
     let Configured { flag, config } = configured;
     let targeting = match &config.targeting {
         Some(targeting) if !config.evaluators.is_empty() => {
@@ -141,7 +235,7 @@ fn rule<'k>(configured: &'k Configured, known: &'k Known, path: &mut Vec<&'k str
             let detail = format!("{} needs {}: a circle", path.join(" needs "), prerequisite.flag);
             return Err(fault(pointer, detail));
         }
-        let Some(needed) = known.get(&prerequisite.flag) else {
+        let Some(needed) = known.0.get(&prerequisite.flag) else {
             return Err(fault(pointer, format!("there is no flag {:?}", prerequisite.flag)));
         };
         if needed.flag.archived_ms.is_some() {
@@ -174,7 +268,7 @@ fn rule<'k>(configured: &'k Configured, known: &'k Known, path: &mut Vec<&'k str
 fn serves<'k>(
     needed: &'k Configured,
     variants: &[String],
-    known: &'k Known,
+    known: Others<'k>,
     path: &mut Vec<&'k str>,
 ) -> Result<Value, Fail> {
     let Configured { flag, config } = needed;
@@ -183,7 +277,7 @@ fn serves<'k>(
     }
     let is_default = config.default_variant.as_ref().is_some_and(|name| variants.contains(name));
     let Some(rule) = rule(needed, known, path)? else { return Ok(Value::Bool(is_default)) };
-    let rule = as_of(rule, &flag.key);
+    let rule = as_of(known.1.written_out(rule), &flag.key);
     // What is no text (a rule may give true, or 1) names a variant by its JSON text: `cat` makes that of it, and nothing of null.
     let name = json!({"cat": [rule]});
     let named = json!({"in": [name, variants]});
@@ -233,10 +327,17 @@ fn shares(rollout: &Rollout) -> Value {
 }
 
 /// Compiles a definition as flagd does. `as_written`: the rule is the user's, so that what is wrong with it has a place in the body.
-fn check(key: &str, definition: &Value, evaluators: &Map<String, Value>, as_written: bool) -> Result<(), Fail> {
+fn check(
+    key: &str,
+    definition: &Value,
+    (own, segments): (&Map<String, Value>, &Segments),
+    as_written: bool,
+) -> Result<(), Fail> {
+    let (mut rules, lists) = segments.reached_from([definition].into_iter().chain(own.values()));
+    rules.extend(own.iter().map(|(name, rule)| (name.as_str(), rule)));
     let mut file = json!({"flags": {key: definition}});
-    if !evaluators.is_empty() {
-        file["$evaluators"] = json!(evaluators);
+    if !rules.is_empty() {
+        file["$evaluators"] = json!(rules);
     }
     let text = file.to_string();
     let pointer_start = format!("/flags/{}", escaped(key));
@@ -248,7 +349,8 @@ fn check(key: &str, definition: &Value, evaluators: &Map<String, Value>, as_writ
     };
     let limits = Limits::default();
     let document = Document::parse("definition", text, Format::Json, &limits)
-        .map_err(|error| vec![fault("", error.to_string())])?;
+        .map_err(|error| vec![fault("", error.to_string())])?
+        .with_lists(lists);
     let compiled = Compiler::new(limits)
         .compile(&[document], &Selector::default())
         .map_err(|error| vec![fault("", error.to_string())])?;
@@ -285,7 +387,11 @@ mod tests {
         let flags: Map<String, Value> = known
             .keys()
             .map(|key| {
-                (key.clone(), serde_json::from_str(&definition(key, known).expect("a good flag")).expect("JSON"))
+                (
+                    key.clone(),
+                    serde_json::from_str(&definition(key, known, &Segments::default()).expect("a good flag"))
+                        .expect("JSON"),
+                )
             })
             .collect();
         let text = json!({"flags": flags}).to_string();
@@ -389,10 +495,10 @@ mod tests {
             (circle, "/prerequisites/0/flag"),
         ];
         for (configs, pointer) in cases {
-            let problem = definition("a", &known(&configs)).expect_err(pointer);
+            let problem = definition("a", &known(&configs), &Segments::default()).expect_err(pointer);
             assert!(problem.detail().starts_with(pointer), "{} instead of {pointer}", problem.detail());
         }
-        assert!(definition("f0", &known(&chain)).is_err(), "too deep");
-        assert!(definition("f10", &known(&chain)).is_ok());
+        assert!(definition("f0", &known(&chain), &Segments::default()).is_err(), "too deep");
+        assert!(definition("f10", &known(&chain), &Segments::default()).is_ok());
     }
 }

@@ -16,6 +16,7 @@ mod config;
 mod definition;
 mod evaluators;
 mod file;
+mod ids;
 mod limit;
 mod listen;
 mod model;

@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::app::App;
 use crate::clock::now_ms;
 use crate::config::Config;
+use crate::resource::part;
 use crate::store::{Store, StoreError};
 use crate::tls::Tls;
 use crate::{listen, observe, retention, routes, scheduler, sync};
@@ -114,6 +115,7 @@ async fn keep_house(app: Arc<App>) {
     loop {
         turn.tick().await;
         app.limits.tidy();
+        while part::sweep(&app.store).await.is_ok_and(|gone| gone > 0) {}
         let forgotten = forget_answers(&app.store).await;
         let pruned = retention::prune(&app.store, &app.config.log).await;
         if let Err(error) = forgotten.and(pruned).and(app.auth.write_uses().await) {

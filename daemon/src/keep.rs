@@ -478,7 +478,15 @@ mod tests {
         let change = |revision| {
             let stamp = Stamp { revision, ..stamp.clone() };
             let (flags, removed) = (BTreeMap::new(), vec![revision.to_string()]);
-            Change { stamp, after: revision - 1, deliberate: false, flags, removed, evaluators: None }
+            Change {
+                stamp,
+                after: revision - 1,
+                deliberate: false,
+                flags,
+                removed,
+                evaluators: None,
+                lists: BTreeMap::new(),
+            }
         };
         let changes = || keep.texts(&two)[0].changes.iter().map(|change| change.removed.clone()).collect::<Vec<_>>();
         let first = keep.append_change(&two, Path::new("/b/x"), &change(3)).expect("saved");

@@ -9,10 +9,11 @@ use crate::resource::environment::{EnvironmentView, NewEnvironment};
 use crate::resource::flag::FlagView;
 use crate::resource::project::{NewProject, Project};
 use crate::resource::schedule::{NewSchedule, Schedule};
+use crate::resource::segment::SegmentBody;
 use crate::resource::token::Token;
 use crate::resource::transfer::Imported;
 use crate::routes::request::Page;
-use crate::routes::{change, clone, flag, log, schedule, token, transfer};
+use crate::routes::{change, clone, flag, log, schedule, segment, token, transfer};
 
 /// A method of a path.
 #[derive(Debug)]
@@ -306,4 +307,95 @@ pub(super) const OPERATIONS: &[Operation] = &[
     .scope("sync"),
     read("/healthz", "live", "Whether the process is up", One(of::<Object>)).scope(""),
     read("/readyz", "ready", "Whether the database is read and written", One(of::<Object>)).scope(""),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}/segments",
+        "listSegments",
+        "The segments of an environment",
+        List(of::<Object>),
+    )
+    .asks(members::<Page>),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/segments",
+        "createSegment",
+        "Make a segment",
+        Some(of::<segment::NewSegment>),
+        One(of::<Object>),
+    )
+    .makes(),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}/segments/{segment}",
+        "showSegment",
+        "A segment",
+        One(of::<Object>),
+    ),
+    write(
+        "put",
+        "/api/v1/projects/{project}/environments/{environment}/segments/{segment}",
+        "replaceSegment",
+        "Replace what a segment is; needs If-Match",
+        Some(of::<SegmentBody>),
+        One(of::<Object>),
+    ),
+    write(
+        "patch",
+        "/api/v1/projects/{project}/environments/{environment}/segments/{segment}",
+        "changeSegment",
+        "Change what a segment is: a JSON merge patch",
+        Some(of::<Object>),
+        One(of::<Object>),
+    ),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/segments/{segment}/archive",
+        "archiveSegment",
+        "Take a segment from all hosts; its key stays taken",
+        None,
+        One(of::<Object>),
+    ),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/segments/{segment}/restore",
+        "restoreSegment",
+        "Bring an archived segment back",
+        None,
+        One(of::<Object>),
+    ),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}/segments/{segment}/ids",
+        "exportIds",
+        "The ids of a list, in order, one a line",
+        Text("text/plain"),
+    ),
+    write(
+        "put",
+        "/api/v1/projects/{project}/environments/{environment}/segments/{segment}/ids",
+        "replaceIds",
+        "Take these ids, one a line (text/plain, text/csv, application/x-ndjson; gzip)",
+        None,
+        One(of::<Object>),
+    ),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/segments/{segment}/ids/add",
+        "addIds",
+        "Add these ids",
+        None,
+        One(of::<Object>),
+    ),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/segments/{segment}/ids/remove",
+        "removeIds",
+        "Take these ids out",
+        None,
+        One(of::<Object>),
+    ),
+    read(
+        "/sync/v1/{project}/{environment}/parts/{part}",
+        "part",
+        "A part of an id list, by its hash",
+        Text("application/octet-stream"),
+    )
+    .scope("sync"),
 ];

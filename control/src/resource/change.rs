@@ -16,9 +16,10 @@ use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
 use super::environment::Environment;
+use super::segment::{self, SegmentEdit};
 use super::{flag, loss};
 use crate::clock::now_ms;
-use crate::definition::{Configured, Known, definition};
+use crate::definition::{Configured, Known, Segments, definition, refers_to};
 use crate::model::{Config, escaped};
 use crate::problem::Problem;
 use crate::store::{News, StoreError, Transaction, Value};
@@ -50,6 +51,9 @@ pub(crate) struct Entry {
     pub(crate) action: String,
     pub(crate) comment: String,
     pub(crate) flags: Vec<EntryFlag>,
+    /// The same of segments; of lists it says how many ids, and what names their content.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) segments: Vec<EntryFlag>,
 }
 
 /// What a change did to one flag.
@@ -72,6 +76,22 @@ pub(crate) fn commit(
     edits: Vec<Edit>,
     deliberate: bool,
 ) -> Result<u64, Problem> {
+    commit_all(transaction, environment, author, action, edits, Vec::new(), deliberate)
+}
+
+/// The same with edits of segments.
+///
+/// # Errors
+/// As [`commit`].
+pub(crate) fn commit_all(
+    transaction: &mut dyn Transaction,
+    environment: &Environment,
+    author: &Author,
+    action: &str,
+    edits: Vec<Edit>,
+    segments: Vec<SegmentEdit>,
+    deliberate: bool,
+) -> Result<u64, Problem> {
     let deliberate = deliberate || author.deliberate;
     let revision = environment.revision + 1;
     let number = integer(revision)?;
@@ -79,8 +99,11 @@ pub(crate) fn commit(
     for edit in &edits {
         store(transaction, environment.id, edit, number)?;
     }
-    let changed = edits.iter().map(|edit| edit.after.flag.key.clone()).collect();
+    let told = segment::store(transaction, environment.id, &segments, number)?;
+    let mut changed: BTreeSet<String> = edits.iter().map(|edit| edit.after.flag.key.clone()).collect();
+    changed.extend(told.flags);
     let Compiled { flags, removed, lost } = compile(transaction, environment.id, changed)?;
+    let evaluators = if told.rules_changed { Some(evaluators(transaction, environment.id)?) } else { None };
     let stamp = Stamp {
         environment: environment.path.clone(),
         epoch: environment.epoch,
@@ -89,7 +112,8 @@ pub(crate) fn commit(
         lost: Some(environment.lost + if deliberate { 0 } else { lost }),
     };
     let lost = integer(stamp.lost.unwrap_or_default())?;
-    let change = Change { stamp, after: environment.revision, deliberate, flags, removed, evaluators: None };
+    let after = environment.revision;
+    let change = Change { stamp, after, deliberate, flags, removed, evaluators, lists: told.lists };
     let text: Arc<str> = change.seal(&environment.secret()).into();
     let values = [
         environment.id.into(),
@@ -116,6 +140,7 @@ pub(crate) fn commit(
             "INSERT INTO change_flag (environment_id, revision, flag_key, before, after) VALUES ($1, $2, $3, $4, $5)";
         transaction.execute(sql, &values)?;
     }
+    segment::log(transaction, environment.id, &segments, number)?;
     let values = [number.into(), lost.into(), environment.id.into()];
     transaction.execute("UPDATE environment SET revision = $1, lost = $2 WHERE id = $3", &values)?;
     transaction.notify(News::Change { environment: environment.id, revision, text })?;
@@ -147,6 +172,10 @@ fn store(transaction: &mut dyn Transaction, environment_id: i64, edit: &Edit, re
                    WHERE project_id = (SELECT project_id FROM flag WHERE id = $2) AND key = $3";
         transaction.execute(sql, &[environment_id.into(), flag.id.into(), key.into()])?;
     }
+    let uses = |configured: &Configured| configured.config.targeting.as_ref().map(refers_to).unwrap_or_default();
+    if uses(&edit.after) != edit.before.as_ref().map(uses).unwrap_or_default() {
+        segment::note_uses(transaction, environment_id, "flag", &flag.key, config.targeting.as_ref())?;
+    }
     Ok(())
 }
 
@@ -169,13 +198,19 @@ fn compile(
     changed: BTreeSet<String>,
 ) -> Result<Compiled, Problem> {
     let Neighbours { known, to_compile, mut published } = neighbours(transaction, environment_id, &changed)?;
+    let mut rules = known.values().filter_map(|configured| configured.config.targeting.as_ref());
+    let segments = if rules.any(|rule| !refers_to(rule).is_empty()) {
+        segment::all(transaction, environment_id)?
+    } else {
+        Segments::default()
+    };
     let (mut flags, mut removed, mut lost) = (Definitions::new(), Vec::new(), 0);
     for key in to_compile {
         let Some(configured) = known.get(&key) else { continue };
         let text = if configured.flag.archived_ms.is_some() {
             String::new()
         } else {
-            definition(&key, &known).map_err(|problem| about(problem, &key, &changed))?
+            definition(&key, &known, &segments).map_err(|problem| about(problem, &key, &changed))?
         };
         let before = published.remove(&key).unwrap_or_default();
         if before == text {
@@ -270,7 +305,8 @@ pub(crate) fn check(
         waiting.extend(found.config.prerequisites.iter().map(|needed| needed.flag.clone()));
         known.insert(needed, found);
     }
-    definition(&key, &known).map(drop)
+    let segments = segment::all(transaction, environment_id)?;
+    definition(&key, &known, &segments).map(drop)
 }
 
 /// The configuration of a flag, and the revision that it was last changed by.
@@ -294,6 +330,12 @@ pub(crate) fn definitions(transaction: &mut dyn Transaction, environment_id: i64
         definitions.insert(row.text(0)?, raw(row.text(1)?)?);
     }
     Ok(definitions)
+}
+
+/// The rules that flags of an environment share.
+pub(crate) fn evaluators(transaction: &mut dyn Transaction, environment_id: i64) -> Result<Definitions, StoreError> {
+    let rules = segment::all(transaction, environment_id)?.rules;
+    rules.into_iter().map(|(key, condition)| Ok((key, raw(condition.to_string())?))).collect()
 }
 
 /// The texts of at most `limit` changes after a revision, in order.
@@ -373,12 +415,17 @@ pub(super) fn entries(
             action: row.text(4)?,
             comment: row.text(5)?,
             flags: Vec::new(),
+            segments: Vec::new(),
         });
     }
     for entry in &mut entries {
         let sql = "SELECT flag_key, before, after FROM change_flag WHERE environment_id = $1 AND revision = $2 ORDER BY flag_key";
         for row in transaction.rows(sql, &[environment_id.into(), integer(entry.revision)?.into()])? {
             entry.flags.push(entry_flag(row)?);
+        }
+        let sql = "SELECT segment_key, before, after FROM change_segment WHERE environment_id = $1 AND revision = $2 ORDER BY segment_key";
+        for row in transaction.rows(sql, &[environment_id.into(), integer(entry.revision)?.into()])? {
+            entry.segments.push(entry_flag(row)?);
         }
     }
     Ok(entries)

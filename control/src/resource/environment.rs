@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Author, Edit};
 use super::project::Project;
-use super::{change, flag, schedule};
+use super::{change, flag, schedule, segment};
 use crate::clock::now_ms;
 use crate::definition::Configured;
 use crate::model::{Config, check_key, check_text};
@@ -130,7 +130,14 @@ pub(crate) fn create(
         error => error.into(),
     })?;
     let edits = first_edits(transaction, project, model.as_ref())?;
-    change::commit(transaction, &environment, author, "environment.create", edits, false)?;
+    let segments = match &model {
+        Some(model) => segment::copies(transaction, model)?,
+        None => Vec::new(),
+    };
+    change::commit_all(transaction, &environment, author, "environment.create", edits, segments, false)?;
+    if let Some(model) = &model {
+        segment::share_parts(transaction, model, &environment)?;
+    }
     transaction.notify(News::Environment(environment.id))?;
     find(transaction, project, &environment.key)
 }

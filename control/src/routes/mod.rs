@@ -10,6 +10,7 @@ pub(crate) mod log;
 mod project;
 pub(crate) mod request;
 pub(crate) mod schedule;
+pub(crate) mod segment;
 pub(crate) mod token;
 pub(crate) mod transfer;
 
@@ -42,8 +43,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .into_router()
         .layer(DefaultBodyLimit::max(app.config.limits.import_bytes))
         .layer(middleware::from_fn_with_state((Arc::clone(&app), BULK_PATIENCE), bounded));
+    let uploads = uploads()
+        .into_router()
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), bounded_upload));
     Router::new()
-        .nest("/api/v1", api.merge(bulk))
+        .nest("/api/v1", api.merge(bulk).merge(uploads))
         .nest("/sync/v1", hosts().into_router())
         .merge(health())
         .fallback(|| async { Problem::not_found("there is nothing at this path") })
@@ -58,7 +63,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 /// Each path with each of its methods.
 pub(crate) fn known() -> Vec<(String, &'static str)> {
-    let api = api().known("/api/v1").chain(bulk().known("/api/v1"));
+    let api = api().known("/api/v1").chain(bulk().known("/api/v1")).chain(uploads().known("/api/v1"));
     api.chain(hosts().known("/sync/v1")).chain(process().known("")).collect()
 }
 
@@ -82,6 +87,13 @@ fn api() -> Routes {
         .route("/projects/{project}/environments/{environment}/schedules", get(schedule::list).post(schedule::create))
         .route("/projects/{project}/environments/{environment}/schedules/{schedule}", get(schedule::show))
         .route("/projects/{project}/environments/{environment}/schedules/{schedule}/cancel", post(schedule::cancel))
+        .route("/projects/{project}/environments/{environment}/segments", get(segment::list).post(segment::create))
+        .route(
+            "/projects/{project}/environments/{environment}/segments/{segment}",
+            get(segment::show).put(segment::put).patch(segment::patch),
+        )
+        .route("/projects/{project}/environments/{environment}/segments/{segment}/archive", post(segment::archive))
+        .route("/projects/{project}/environments/{environment}/segments/{segment}/restore", post(segment::restore))
         .route("/projects/{project}/flags", get(flag::list).post(flag::create))
         .route("/projects/{project}/flags/{flag}", get(flag::show).put(flag::put).patch(flag::patch))
         .route("/projects/{project}/flags/{flag}/archive", post(flag::archive))
@@ -97,9 +109,19 @@ fn bulk() -> Routes {
     Routes::default().route("/projects/{project}/environments/{environment}/import", post(transfer::import))
 }
 
+/// Bodies of any length, that are read as they come.
+fn uploads() -> Routes {
+    let ids = "/projects/{project}/environments/{environment}/segments/{segment}/ids";
+    Routes::default()
+        .route(ids, get(segment::show_ids).put(segment::put_ids))
+        .route(&format!("{ids}/add"), post(segment::add_ids))
+        .route(&format!("{ids}/remove"), post(segment::remove_ids))
+}
+
 fn hosts() -> Routes {
     Routes::default()
         .route("/{project}/{environment}/snapshot", get(sync::snapshot))
+        .route("/{project}/{environment}/parts/{part}", get(sync::parts))
         .route("/{project}/{environment}/stream", get(sync::stream))
 }
 
@@ -113,12 +135,20 @@ fn process() -> Routes {
 }
 
 /// Not too many requests at once, and none takes longer than it may, slow bodies included; or so many times as long.
-async fn bounded(State((app, times)): State<(Arc<App>, u32)>, mut request: Request, next: Next) -> Response {
+async fn bounded(State((app, times)): State<(Arc<App>, u32)>, request: Request, next: Next) -> Response {
+    within(&app, Duration::from_secs(app.config.limits.request_seconds) * times, request, next).await
+}
+
+/// The same for uploads, which may take longer.
+async fn bounded_upload(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    within(&app, Duration::from_secs(app.config.limits.upload_seconds), request, next).await
+}
+
+async fn within(app: &App, limit: Duration, mut request: Request, next: Next) -> Response {
     let _place = match app.limits.management(Class::of(request.method())) {
         Ok(place) => place,
         Err(problem) => return problem.into_response(),
     };
-    let limit = Duration::from_secs(app.config.limits.request_seconds) * times;
     request.extensions_mut().insert(request::Until(Instant::now() + limit * 9 / 10));
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,

@@ -59,7 +59,7 @@ pub(crate) async fn admitted(
 }
 
 /// A request that changes something.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Write {
     pub(crate) access: Access,
     pub(crate) body: Bytes,
@@ -74,7 +74,7 @@ pub(crate) struct Write {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Until(pub(crate) Instant);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Idempotency {
     key: String,
     request: Vec<u8>,
@@ -99,7 +99,7 @@ impl FromRequest<Arc<App>> for Write {
         check_text(&query.comment, "")?;
         let if_match = text(&parts.headers, header::IF_MATCH.as_str())?;
         let key = text(&parts.headers, "idempotency-key")?;
-        let until = parts.extensions.get().copied().ok_or_else(|| StoreError::Broken("no deadline".to_owned()))?;
+        let until = deadline(&parts)?;
         let (method, target) = (parts.method.clone(), parts.uri.to_string());
         let body = Bytes::from_request(Request::from_parts(parts, body), app).await.map_err(unreadable)?;
         let idempotency = match key {
@@ -112,6 +112,10 @@ impl FromRequest<Arc<App>> for Write {
         let author = Author { actor: access.actor(), comment: query.comment, deliberate: query.deliberate };
         Ok(Self { access, body, author, if_match, dry_run: query.dry_run, idempotency, until })
     }
+}
+
+fn deadline(parts: &Parts) -> Result<Until, Problem> {
+    Ok(parts.extensions.get().copied().ok_or_else(|| StoreError::Broken("no deadline".to_owned()))?)
 }
 
 fn unreadable(rejection: BytesRejection) -> Problem {
@@ -205,6 +209,26 @@ impl From<StoreError> for Stop {
 }
 
 impl Write {
+    /// Of a request whose body is read as it comes. It has no `Idempotency-Key`: what such a body does is the same the second time.
+    ///
+    /// # Errors
+    /// As of any request.
+    pub(crate) async fn without_body(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let access = Access::from_request_parts(parts, app).await?;
+        let query: Result<Query<WriteQuery>, QueryRejection> = Query::try_from_uri(&parts.uri);
+        let Query(query) = query.map_err(|error| Problem::invalid("", error.body_text()))?;
+        check_text(&query.comment, "")?;
+        let if_match = text(&parts.headers, header::IF_MATCH.as_str())?;
+        let until = deadline(parts)?;
+        let author = Author { actor: access.actor(), comment: query.comment, deliberate: query.deliberate };
+        Ok(Self { access, body: Bytes::new(), author, if_match, dry_run: query.dry_run, idempotency: None, until })
+    }
+
+    /// Whether nothing is to be changed.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     /// The body.
     ///
     /// # Errors
@@ -346,6 +370,8 @@ pub(crate) struct Page {
     /// Where the last page ended: its `next`.
     pub(crate) cursor: String,
     pub(crate) limit: Option<i64>,
+    pub(crate) search: String,
+    pub(crate) archived: bool,
     pub(crate) flag: Option<String>,
 }
 

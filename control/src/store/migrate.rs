@@ -29,6 +29,11 @@ const STEPS: &[Step] = &[
         up: include_str!("../../migrations/0004_lost.up.sql"),
         down: include_str!("../../migrations/0004_lost.down.sql"),
     },
+    Step {
+        name: "0005_segments",
+        up: include_str!("../../migrations/0005_segments.up.sql"),
+        down: include_str!("../../migrations/0005_segments.down.sql"),
+    },
 ];
 
 /// Which way.

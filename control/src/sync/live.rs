@@ -229,7 +229,8 @@ mod tests {
     }
 
     fn live() -> Live {
-        let snapshot = Snapshot { stamp: stamp(1), flags: BTreeMap::new(), evaluators: BTreeMap::new() };
+        let snapshot =
+            Snapshot { stamp: stamp(1), flags: BTreeMap::new(), evaluators: BTreeMap::new(), lists: BTreeMap::new() };
         Live::new(1, 1, SecretKey::from_seed(&[3; 32]), snapshot)
     }
 
@@ -242,6 +243,7 @@ mod tests {
             flags,
             removed: Vec::new(),
             evaluators: None,
+            lists: BTreeMap::new(),
         };
         change.seal(&SecretKey::from_seed(&[3; 32]))
     }
@@ -291,7 +293,8 @@ mod tests {
 
     #[test]
     fn what_led_here_is_taken_from_where_it_leads_here() {
-        let snapshot = Snapshot { stamp: stamp(9), flags: BTreeMap::new(), evaluators: BTreeMap::new() };
+        let snapshot =
+            Snapshot { stamp: stamp(9), flags: BTreeMap::new(), evaluators: BTreeMap::new(), lists: BTreeMap::new() };
         let live = Live::new(1, 1, SecretKey::from_seed(&[3; 32]), snapshot);
         live.remember(&[change(4), change(6), change(7), change(8), change(9)]);
         assert!(matches!(live.next(Some(id(4))), Next::Whole), "a gap");

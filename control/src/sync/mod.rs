@@ -8,8 +8,10 @@
 
 mod follow;
 mod live;
+mod parts;
 mod serve;
 
 pub(crate) use follow::{Hub, follow};
 pub(crate) use live::Live;
+pub(crate) use parts::parts;
 pub(crate) use serve::{snapshot, stream};

@@ -176,7 +176,7 @@ impl Stream {
 }
 
 /// The environment, and who asks, if they may.
-async fn admit(
+pub(super) async fn admit(
     app: &App,
     project: &str,
     environment: &str,
@@ -227,7 +227,7 @@ fn etag(id: EventId, as_gzip: bool) -> String {
 }
 
 /// Whether the client names gzip among what it takes, and not with a weight of 0.
-fn takes_gzip(headers: &HeaderMap) -> bool {
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|list| list.split(',')).any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
@@ -236,7 +236,7 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+pub(super) fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

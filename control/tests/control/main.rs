@@ -21,4 +21,5 @@ mod postgres;
 mod restore;
 mod schedules;
 mod secure;
+mod segments;
 mod transfer;

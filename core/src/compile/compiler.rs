@@ -419,7 +419,8 @@ impl Compiler {
     /// Brings the image up to date; gives its bytes, and which flags may be others than they were.
     fn image(&mut self, changes: Changes) -> Result<(Arc<AlignedVec>, Option<Vec<String>>), Error> {
         self.bank.tidy(&mut self.documents);
-        let Self { documents, bank, selector, lists, named, prepared, used, limits, image: image_before, .. } = &mut *self;
+        let Self { documents, bank, selector, lists, named, prepared, used, limits, image: image_before, .. } =
+            &mut *self;
         let flags = Flags { documents, bank, selector };
         let limit = limits.flags;
         let mut image = image_before.take();

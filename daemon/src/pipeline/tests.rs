@@ -191,7 +191,12 @@ fn by_patches_it_becomes_what_it_becomes_by_whole_definitions() {
     for seed in 1..=6 {
         let mut random = fastrand::Rng::with_seed(seed);
         let flags = (0..KEYS).map(|n| (format!("flag-{n}"), flag(&mut random))).collect();
-        let first = Definition::from(Whole { stamp: stamp(1), flags, evaluators: evaluators(&mut random) });
+        let first = Definition::from(Whole {
+            stamp: stamp(1),
+            flags,
+            evaluators: evaluators(&mut random),
+            lists: BTreeMap::new(),
+        });
         let mut sides = [Side::new(&first, true), Side::new(&first, false)];
         assert_eq!(sides.each_mut().map(|side| side.give(false)), [false, false], "there is nothing to patch yet");
         let mut revision = 1;
@@ -248,6 +253,7 @@ fn by_patches_it_becomes_what_it_becomes_by_whole_definitions() {
                                 _ => (0..random.usize(..2)).map(|_| key(&mut random)).collect(),
                             },
                             evaluators: (what == 6).then(|| evaluators(&mut random)),
+                            lists: BTreeMap::new(),
                         };
                         sides.iter_mut().for_each(|side| side.take(&change));
                     }

@@ -35,7 +35,7 @@ fn snapshot_event(n: i64, epoch: u64, revision: u64, environment: &str, key: &Se
     let mut stamp = stamp(epoch, revision);
     stamp.environment = environment.to_owned();
     let flags = [("n".to_owned(), flag(n))].into();
-    let text = Snapshot { stamp, flags, evaluators: Default::default() }.seal(key);
+    let text = Snapshot { stamp, flags, evaluators: Default::default(), lists: Default::default() }.seal(key);
     Event::Snapshot(&text).to_wire(EventId { epoch, revision })
 }
 
@@ -128,6 +128,7 @@ fn where_changes_are_missing_it_begins_anew() {
         flags: [("n".to_owned(), flag(99))].into(),
         removed: Vec::new(),
         evaluators: None,
+        lists: Default::default(),
     };
     plane.inject(Event::Change(&change.seal(&plane.key)).to_wire(EventId { epoch: 1, revision: 9 }));
     daemon.wait_for("a stream from the beginning", || {

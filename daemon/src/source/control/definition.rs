@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use flags_sync::{Change, EventId, Gap, Snapshot, Stamp};
+use flags_sync::{Change, EventId, Gap, List, Snapshot, Stamp};
 use libflags::definition::{DefinitionError, Document, Format, Limits};
 use serde_json::value::RawValue;
 
@@ -26,6 +26,7 @@ struct Inner {
     stamp: Stamp,
     flags: SharedMap<Arc<RawValue>>,
     evaluators: Arc<BTreeMap<String, Box<RawValue>>>,
+    lists: Arc<BTreeMap<String, List>>,
     /// Bytes of the flags in the text, without what stands between them.
     flags_bytes: usize,
     /// All of it taken apart, once somebody has asked for that.
@@ -47,9 +48,11 @@ impl Definition {
             flags: BTreeMap<String, Box<RawValue>>,
             #[serde(rename = "$evaluators", default)]
             evaluators: BTreeMap<String, Box<RawValue>>,
+            #[serde(rename = "$lists", default)]
+            lists: BTreeMap<String, List>,
         }
-        let Parts { flags, evaluators } = serde_json::from_str(text)?;
-        Ok(Snapshot { stamp, flags, evaluators }.into())
+        let Parts { flags, evaluators, lists } = serde_json::from_str(text)?;
+        Ok(Snapshot { stamp, flags, evaluators, lists }.into())
     }
 
     /// Equal for no two states.
@@ -81,7 +84,7 @@ impl Definition {
     ///
     /// [`Gap`] where the change does not follow on this state.
     pub(crate) fn after(&self, change: Change) -> Result<Self, Gap> {
-        let Inner { stamp, flags, evaluators, flags_bytes, .. } = &*self.0;
+        let Inner { stamp, flags, evaluators, lists, flags_bytes, .. } = &*self.0;
         let after = (change.stamp.epoch, change.after);
         if stamp.position() != after || stamp.environment != change.stamp.environment {
             return Err(Gap { at: stamp.position(), after });
@@ -95,7 +98,17 @@ impl Definition {
             flags_bytes -= flags.insert(&key, flag.into()).map_or(0, |old| bytes(&key, &old));
         }
         let evaluators = change.evaluators.map_or_else(|| Arc::clone(evaluators), Arc::new);
-        Ok(Self::new(change.stamp, flags, evaluators, flags_bytes))
+        let mut lists = Arc::clone(lists);
+        if !change.lists.is_empty() {
+            let lists = Arc::make_mut(&mut lists);
+            for (name, list) in change.lists {
+                match list {
+                    Some(list) => drop(lists.insert(name, list)),
+                    None => drop(lists.remove(&name)),
+                }
+            }
+        }
+        Ok(Self::new(change.stamp, flags, evaluators, lists, flags_bytes))
     }
 
     /// The flagd definition: JSON, keys sorted; as [`Snapshot::definition`].
@@ -108,7 +121,7 @@ impl Definition {
             let _ = write!(text, "{comma}{}:{}", quoted(key), flag.get());
         }
         text.push('}');
-        text.push_str(&self.evaluators_text());
+        text.push_str(&self.shared_text());
         text.push('}');
         text
     }
@@ -116,7 +129,7 @@ impl Definition {
     /// How long the text is.
     pub(crate) fn text_bytes(&self) -> usize {
         let commas = self.len().saturating_sub(1);
-        START.len() + self.0.flags_bytes + commas + "}".len() + self.evaluators_text().len() + "}".len()
+        START.len() + self.0.flags_bytes + commas + "}".len() + self.shared_text().len() + "}".len()
     }
 
     /// The text taken apart, under this name; made once, and kept as long as this state is of interest.
@@ -144,30 +157,34 @@ impl Definition {
         let same_text = |one: &RawValue, other: &RawValue| one.get() == other.get();
         self.id() == other.id()
             || (self.len() == other.len()
-                && self.evaluators_text() == other.evaluators_text()
+                && self.shared_text() == other.shared_text()
                 && flags(self)
                     .iter()
                     .zip(flags(other).iter())
                     .all(|(one, other)| one.0 == other.0 && same_text(one.1, other.1)))
     }
 
-    fn evaluators_text(&self) -> String {
-        if self.0.evaluators.is_empty() {
-            return String::new();
+    /// What flags share: rules, and what is said of lists.
+    fn shared_text(&self) -> String {
+        #[expect(clippy::expect_used, reason = "a map of texts to plain data has a JSON text")]
+        fn member(name: &str, map: &BTreeMap<String, impl serde::Serialize>) -> String {
+            if map.is_empty() {
+                return String::new();
+            }
+            format!(",\"{name}\":{}", serde_json::to_string(map).expect("plain data"))
         }
-        #[expect(clippy::expect_used, reason = "a map of texts to JSON has a JSON text")]
-        let evaluators = serde_json::to_string(&*self.0.evaluators).expect("plain data");
-        format!(",\"$evaluators\":{evaluators}")
+        member("$evaluators", &self.0.evaluators) + &member("$lists", &self.0.lists)
     }
 
     fn new(
         stamp: Stamp,
         flags: SharedMap<Arc<RawValue>>,
         evaluators: Arc<BTreeMap<String, Box<RawValue>>>,
+        lists: Arc<BTreeMap<String, List>>,
         flags_bytes: usize,
     ) -> Self {
         let id = IDS.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::new(Inner { id, stamp, flags, evaluators, flags_bytes, document: OnceLock::new() }))
+        Self(Arc::new(Inner { id, stamp, flags, evaluators, lists, flags_bytes, document: OnceLock::new() }))
     }
 }
 
@@ -175,7 +192,8 @@ impl From<Snapshot> for Definition {
     fn from(snapshot: Snapshot) -> Self {
         let flags_bytes = snapshot.flags.iter().map(|(key, flag)| bytes(key, flag)).sum();
         let flags = snapshot.flags.into_iter().map(|(key, flag)| (key, Arc::from(flag))).collect();
-        Self::new(snapshot.stamp, flags, Arc::new(snapshot.evaluators), flags_bytes)
+        let (evaluators, lists) = (Arc::new(snapshot.evaluators), Arc::new(snapshot.lists));
+        Self::new(snapshot.stamp, flags, evaluators, lists, flags_bytes)
     }
 }
 
@@ -204,7 +222,7 @@ mod tests {
     }
 
     fn empty() -> Snapshot {
-        Snapshot { stamp: stamp(1), flags: BTreeMap::new(), evaluators: BTreeMap::new() }
+        Snapshot { stamp: stamp(1), flags: BTreeMap::new(), evaluators: BTreeMap::new(), lists: BTreeMap::new() }
     }
 
     #[test]
@@ -218,8 +236,15 @@ mod tests {
             let removed = (0..random.usize(..4)).map(|_| key(&mut random)).collect();
             let evaluators = (random.u8(..20) == 0)
                 .then(|| (0..random.u8(..3)).map(|n| (n.to_string(), raw(random.u16(..).to_string()))).collect());
-            let change =
-                Change { stamp: stamp(revision), after: revision - 1, deliberate: false, flags, removed, evaluators };
+            let change = Change {
+                stamp: stamp(revision),
+                after: revision - 1,
+                deliberate: false,
+                flags,
+                removed,
+                evaluators,
+                lists: BTreeMap::new(),
+            };
             let before = definition.clone();
             definition = before.after(change.clone()).expect("follows");
             assert_eq!(before.text(), snapshot.definition(), "what was shared stays");

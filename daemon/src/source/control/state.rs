@@ -119,7 +119,12 @@ mod tests {
     }
 
     fn snapshot(epoch: u64, revision: u64) -> Snapshot {
-        Snapshot { stamp: stamp(epoch, revision), flags: BTreeMap::new(), evaluators: BTreeMap::new() }
+        Snapshot {
+            stamp: stamp(epoch, revision),
+            flags: BTreeMap::new(),
+            evaluators: BTreeMap::new(),
+            lists: BTreeMap::new(),
+        }
     }
 
     fn change(epoch: u64, revision: u64) -> Change {
@@ -131,6 +136,7 @@ mod tests {
             flags,
             removed,
             evaluators: None,
+            lists: Default::default(),
         }
     }
 

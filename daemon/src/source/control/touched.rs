@@ -39,7 +39,7 @@ impl Touched {
     }
 
     pub(crate) fn note(&mut self, change: &Change) {
-        if change.evaluators.is_some() {
+        if change.evaluators.is_some() || !change.lists.is_empty() {
             // They are compiled into the flags that refer to them.
             *self = Self::all();
         }
@@ -63,7 +63,15 @@ impl Touched {
             }
         }
         let (stamp, after) = (definition.stamp().clone(), since.stamp().revision);
-        let change = Change { stamp, after, deliberate: false, flags, removed, evaluators: None };
+        let change = Change {
+            stamp,
+            after,
+            deliberate: false,
+            flags,
+            removed,
+            evaluators: None,
+            lists: std::collections::BTreeMap::new(),
+        };
         let text = format!("{{\"flags\":{}}}", serde_json::to_string(&change.flags).ok()?);
         let flags = Document::parse(name, text, Format::Json, limits).ok()?;
         Some(Patch { from: since.id(), to: definition.id(), flags, change })
@@ -96,12 +104,18 @@ mod tests {
             flags: flags(new),
             removed,
             evaluators: None,
+            lists: BTreeMap::new(),
         }
     }
 
     #[test]
     fn several_changes_are_one_patch_of_what_is_so_after_them() {
-        let snapshot = Snapshot { stamp: stamp(1), flags: flags(&[("a", "1"), ("b", "2")]), evaluators: flags(&[]) };
+        let snapshot = Snapshot {
+            stamp: stamp(1),
+            flags: flags(&[("a", "1"), ("b", "2")]),
+            evaluators: flags(&[]),
+            lists: BTreeMap::new(),
+        };
         let first = Definition::from(snapshot);
         let mut touched = Touched::nothing_since(&first);
         let mut now = first.clone();
