@@ -130,6 +130,11 @@ impl Keep {
         Ok(Self { dir, generations, _lock: lock })
     }
 
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.dir
+    }
+
     /// What the operator last decided; nothing, with a warning, where that cannot be read.
     pub(crate) fn operator(&self) -> Operator {
         let path = self.dir.join("operator.json");

@@ -241,6 +241,12 @@ impl Pipeline {
         texts.into_iter().filter_map(|text| Input::from_text(source, text, &self.limits)).collect()
     }
 
+    /// Where the id lists of a source are kept; without a state directory beside the store, until the host starts anew.
+    pub(crate) fn parts_dir(&self, source: &SourceSpec) -> PathBuf {
+        let dir = self.keep.as_ref().map_or(self.set.store.as_path(), Keep::path);
+        dir.join(format!("parts-{:016x}", xxh3_64(source.to_string().as_bytes())))
+    }
+
     /// The state of a control plane that may be published, where [`saved`](Self::saved) may give an older one.
     pub(crate) fn floor(&self, source: &SourceSpec) -> Option<EventId> {
         self.keep.as_ref()?.unsettled_position(source)
@@ -609,10 +615,17 @@ impl Pipeline {
             let placed = match &list.built {
                 Some(built) => self.publisher.publish_list(&name, |file| built.write_to(file)).map(drop),
                 None if self.publisher.path().join(list_file(list.name)).exists() => Ok(()),
-                None => {
-                    self.compiler.forget_lists();
-                    return Ok(false);
-                }
+                None => match &list.file {
+                    Some(path) => {
+                        let copy =
+                            |to: &mut dyn std::io::Write| std::io::copy(&mut std::fs::File::open(path)?, to).map(drop);
+                        self.publisher.publish_list(&name, copy).map(drop)
+                    }
+                    None => {
+                        self.compiler.forget_lists();
+                        return Ok(false);
+                    }
+                },
             };
             placed.map_err(|error| {
                 self.compiler.forget_lists();

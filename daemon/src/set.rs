@@ -196,7 +196,14 @@ impl Set {
             Feed::Control(feed) => {
                 let saved = saved.into_iter().find_map(Input::into_definition);
                 let floor = self.pipeline.floor(&spec);
-                feed.follow(saved, floor, &self.control, self.pipeline.limits(), self.news.0.clone())
+                feed.follow(
+                    saved,
+                    floor,
+                    &self.control,
+                    self.pipeline.limits(),
+                    self.pipeline.parts_dir(&spec),
+                    self.news.0.clone(),
+                )
             }
         };
         if fell_back {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use flags_sync::{Change, Event, EventId, SecretKey, Snapshot, Stamp};
+use flags_sync::{Change, Event, EventId, List, SecretKey, Snapshot, Stamp};
 use serde_json::value::RawValue;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -30,7 +30,7 @@ pub(crate) struct ControlPlane {
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) at: Instant,
-    /// `stream` or `snapshot`
+    /// `stream`, `snapshot` or `parts/SHA256`
     pub(crate) what: String,
     pub(crate) last_event_id: Option<String>,
     pub(crate) if_none_match: Option<String>,
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) stream_answer: Option<(u16, &'static str)>,
     pub(crate) snapshot_answer: Option<(u16, &'static str)>,
     pub(crate) token: Option<String>,
+    /// What is served as parts of id lists, by name, whether it is right or not.
+    pub(crate) parts: BTreeMap<String, Vec<u8>>,
     /// What the snapshot's text is, instead of the right one.
     pub(crate) snapshot_text: Option<String>,
     /// What goes over each stream, as it is, beside the truth.
@@ -149,6 +151,17 @@ impl ControlPlane {
 
     /// Makes a change, and sends it to every stream.
     pub(crate) fn change(&self, flags: &[(&str, Box<RawValue>)], removed: &[String], deliberate: bool) {
+        self.change_with_lists(flags, removed, deliberate, BTreeMap::new());
+    }
+
+    /// The same with lists.
+    pub(crate) fn change_with_lists(
+        &self,
+        flags: &[(&str, Box<RawValue>)],
+        removed: &[String],
+        deliberate: bool,
+        lists: BTreeMap<String, Option<List>>,
+    ) {
         let mut shared = self.shared();
         let snapshot = shared.snapshot.as_mut().expect("is there");
         let after = snapshot.stamp.revision;
@@ -162,7 +175,7 @@ impl ControlPlane {
             flags: flags.iter().map(|(key, flag)| ((*key).to_owned(), flag.clone())).collect(),
             removed: removed.to_vec(),
             evaluators: None,
-            lists: Default::default(),
+            lists,
         };
         let text = change.seal(&self.key);
         let id = EventId { epoch: change.stamp.epoch, revision: change.stamp.revision };
@@ -282,12 +295,22 @@ fn serve(mut stream: impl Read + Write, shared: &Mutex<Shared>, key: &SecretKey)
         drop(inner);
         return write!(stream, "HTTP/1.1 {status} No\r\ncontent-length: {}\r\n{more}\r\n{body}", body.len());
     }
+    if let Some(name) = what.strip_prefix("parts/") {
+        let gzip = header("accept-encoding").is_some_and(|accepted| accepted.contains("gzip"));
+        let part = inner.parts.get(name).cloned();
+        drop(inner);
+        let Some(part) = part else { return write!(stream, "HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n") };
+        let (body, encoding) = if gzip { (packed(&part), "content-encoding: gzip\r\n") } else { (part, "") };
+        write!(stream, "HTTP/1.1 200 OK\r\n{encoding}content-length: {}\r\n\r\n", body.len())?;
+        return stream.write_all(&body);
+    }
     if what == "snapshot" {
         let right = || inner.snapshot.as_ref().expect("is there").seal(key);
         let text = inner.snapshot_text.clone().unwrap_or_else(right);
         let gzip = header("accept-encoding").is_some_and(|accepted| accepted.contains("gzip"));
         drop(inner);
-        let (body, encoding) = if gzip { (packed(&text), "content-encoding: gzip\r\n") } else { (text.into(), "") };
+        let (body, encoding) =
+            if gzip { (packed(text.as_bytes()), "content-encoding: gzip\r\n") } else { (text.into(), "") };
         write!(stream, "HTTP/1.1 200 OK\r\netag: {tag}\r\n{encoding}content-length: {}\r\n\r\n", body.len())?;
         return stream.write_all(&body);
     }
@@ -329,8 +352,8 @@ fn serve(mut stream: impl Read + Write, shared: &Mutex<Shared>, key: &SecretKey)
     }
 }
 
-fn packed(text: &str) -> Vec<u8> {
+fn packed(text: &[u8]) -> Vec<u8> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    packer.write_all(text.as_bytes()).expect("fits");
+    packer.write_all(text).expect("fits");
     packer.finish().expect("fits")
 }

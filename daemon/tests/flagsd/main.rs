@@ -8,6 +8,7 @@ mod disk;
 mod files;
 mod guard;
 mod harness;
+mod lists;
 mod measure;
 mod operator;
 mod packaging;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use flags_sync::{Change, EventId, Gap, List, Snapshot, Stamp};
-use libflags::definition::{DefinitionError, Document, Format, Limits};
+use libflags::definition::{DefinitionError, Document, Format, Limits, PreparedList};
 use serde_json::value::RawValue;
 
 use super::shared::SharedMap;
@@ -27,6 +27,8 @@ struct Inner {
     flags: SharedMap<Arc<RawValue>>,
     evaluators: Arc<BTreeMap<String, Box<RawValue>>>,
     lists: Arc<BTreeMap<String, List>>,
+    /// The same lists, built, once they are here.
+    prepared: OnceLock<Vec<PreparedList>>,
     /// Bytes of the flags in the text, without what stands between them.
     flags_bytes: usize,
     /// All of it taken apart, once somebody has asked for that.
@@ -84,7 +86,7 @@ impl Definition {
     ///
     /// [`Gap`] where the change does not follow on this state.
     pub(crate) fn after(&self, change: Change) -> Result<Self, Gap> {
-        let Inner { stamp, flags, evaluators, lists, flags_bytes, .. } = &*self.0;
+        let Inner { stamp, flags, evaluators, lists, prepared, flags_bytes, .. } = &*self.0;
         let after = (change.stamp.epoch, change.after);
         if stamp.position() != after || stamp.environment != change.stamp.environment {
             return Err(Gap { at: stamp.position(), after });
@@ -99,6 +101,7 @@ impl Definition {
         }
         let evaluators = change.evaluators.map_or_else(|| Arc::clone(evaluators), Arc::new);
         let mut lists = Arc::clone(lists);
+        let prepared = if change.lists.is_empty() { prepared.get().cloned() } else { None };
         if !change.lists.is_empty() {
             let lists = Arc::make_mut(&mut lists);
             for (name, list) in change.lists {
@@ -108,7 +111,11 @@ impl Definition {
                 }
             }
         }
-        Ok(Self::new(change.stamp, flags, evaluators, lists, flags_bytes))
+        let after = Self::new(change.stamp, flags, evaluators, lists, flags_bytes);
+        if let Some(prepared) = prepared {
+            after.set_prepared(prepared);
+        }
+        Ok(after)
     }
 
     /// The flagd definition: JSON, keys sorted; as [`Snapshot::definition`].
@@ -141,7 +148,12 @@ impl Definition {
         if let Some(document) = self.0.document.get() {
             return Ok(Arc::clone(document));
         }
-        let document = Arc::new(Document::parse(name, self.text(), Format::Json, limits)?);
+        let lists = self.0.prepared.get().cloned().unwrap_or_default();
+        let document = Arc::new(Document::parse(name, self.text(), Format::Json, limits)?.with_lists(lists));
+        if !self.is_prepared() {
+            // It is another one once its lists are here.
+            return Ok(document);
+        }
         Ok(Arc::clone(self.0.document.get_or_init(|| document)))
     }
 
@@ -149,6 +161,21 @@ impl Definition {
     #[cfg(test)]
     pub(crate) fn has_document(&self) -> bool {
         self.0.document.get().is_some()
+    }
+
+    /// What is said of the id lists that flags may refer to.
+    pub(super) fn lists(&self) -> &BTreeMap<String, List> {
+        &self.0.lists
+    }
+
+    /// Whether it can be compiled: its lists are here.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.0.lists.is_empty() || self.0.prepared.get().is_some()
+    }
+
+    /// Its lists are here.
+    pub(super) fn set_prepared(&self, lists: Vec<PreparedList>) {
+        let _ = self.0.prepared.set(lists);
     }
 
     /// Whether both say the same, whichever states they are of.
@@ -184,7 +211,16 @@ impl Definition {
         flags_bytes: usize,
     ) -> Self {
         let id = IDS.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::new(Inner { id, stamp, flags, evaluators, lists, flags_bytes, document: OnceLock::new() }))
+        Self(Arc::new(Inner {
+            id,
+            stamp,
+            flags,
+            evaluators,
+            lists,
+            prepared: OnceLock::new(),
+            flags_bytes,
+            document: OnceLock::new(),
+        }))
     }
 }
 

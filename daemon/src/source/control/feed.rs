@@ -1,5 +1,6 @@
 //! What a flag set knows of its control plane.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -10,6 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use super::follow::{Follower, News, Update};
+use super::parts::{self, Parts};
 use super::{ControlSpec, Definition, Patch};
 use crate::clock::unix_ms;
 use crate::config::ControlSettings;
@@ -105,13 +107,20 @@ impl ControlFeed {
         floor: Option<EventId>,
         settings: &ControlSettings,
         limits: &Limits,
+        parts: PathBuf,
         news: mpsc::Sender<News>,
     ) -> bool {
         let saved = saved.filter(|saved| saved.stamp().environment == self.spec.environment);
-        self.in_force.clone_from(&saved);
+        if let Some(saved) = &saved
+            && let Some(lists) = parts::built(&parts, saved.lists())
+        {
+            saved.set_prepared(lists);
+        }
+        self.in_force = saved.clone().filter(Definition::is_prepared);
+        let parts = Parts::new(parts, self.spec.clone());
         let wake = Arc::new(Notify::new());
         let follower =
-            Follower::new(self.spec.clone(), self.id, saved, floor, settings, limits, Arc::clone(&wake), news);
+            Follower::new(self.spec.clone(), self.id, saved, floor, settings, limits, Arc::clone(&wake), parts, news);
         self.task = Some((tokio::task::spawn_local(follower.run()).abort_handle(), wake));
         self.in_force.is_some()
     }

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use super::events::{Events, RawEvent};
 use super::feed::{Connection, Link};
 use super::http::{Failure, Http, worth};
+use super::parts::Parts;
 use super::state::{Refusal, State};
 use super::touched::{Patch, Touched};
 use super::{ControlSpec, Definition};
@@ -79,6 +80,9 @@ pub(super) struct Follower {
     limits: Limits,
     link: Link,
     wake: Arc<Notify>,
+    parts: Parts,
+    /// A state that waits for its id lists, and whether what led to it was all deliberate.
+    waiting: Option<(EventId, bool)>,
     news: mpsc::Sender<News>,
 }
 
@@ -92,6 +96,7 @@ impl Follower {
         settings: &ControlSettings,
         limits: &Limits,
         wake: Arc<Notify>,
+        parts: Parts,
         news: mpsc::Sender<News>,
     ) -> Self {
         let state = State::new(spec.environment.clone(), spec.trust, saved, floor);
@@ -99,8 +104,11 @@ impl Follower {
             name: spec.to_string(),
             id,
             http: Http::new(spec.clone()),
-            given: state.current().and(state.position()),
-            touched: state.current().map_or_else(Touched::all, Touched::nothing_since),
+            given: state.current().filter(|saved| saved.is_prepared()).and(state.position()),
+            touched: state
+                .current()
+                .filter(|saved| saved.is_prepared())
+                .map_or_else(Touched::all, Touched::nothing_since),
             state,
             unfit: None,
             received: None,
@@ -111,6 +119,8 @@ impl Follower {
             limits: limits.clone(),
             link: Link::default(),
             wake,
+            parts,
+            waiting: None,
             news,
             spec,
         }
@@ -333,7 +343,7 @@ impl Follower {
 
     /// The other end said `age` ago that the state is current.
     fn confirm(&mut self, age: Duration) {
-        if self.state.current().is_some() && self.unfit.is_none() {
+        if self.state.current().is_some_and(Definition::is_prepared) && self.unfit.is_none() {
             let at = SystemTime::now().checked_sub(age);
             self.link.confirmed = self.link.confirmed.max(at);
         }
@@ -341,10 +351,19 @@ impl Follower {
 
     /// Gives the set the state, if it has another one.
     async fn give(&mut self, deliberate: bool, changed_ms: Option<u64>) {
-        let current = self.state.current().filter(|_| self.state.position() != self.given);
+        let current = self.state.current().filter(|_| self.state.position() != self.given).cloned();
+        let mut deliberate = deliberate;
+        if let Some(definition) = &current {
+            if !definition.is_prepared() && !self.prepare(definition, deliberate).await {
+                return;
+            }
+            if let Some((at, was_deliberate)) = self.waiting.take() {
+                deliberate = was_deliberate && (deliberate || at == definition.position());
+            }
+        }
         let mut update = None;
         let received = self.received.take();
-        if let Some(definition) = current.cloned() {
+        if let Some(definition) = current {
             self.given = Some(definition.position());
             let patch = self.touched.patch(&definition, &self.name, &self.limits);
             let whole =
@@ -367,6 +386,29 @@ impl Follower {
             self.link.error = Some(unfit.clone());
         }
         self.send(update).await;
+    }
+
+    /// Gets the id lists of a state. Without them the state before stays in force, for all flags.
+    async fn prepare(&mut self, definition: &Definition, deliberate: bool) -> bool {
+        let prepared = self.parts.prepare(definition.lists(), self.limits.list_ids, self.idle).await;
+        match prepared {
+            Ok(lists) => {
+                definition.set_prepared(lists);
+                true
+            }
+            Err(failure) => {
+                let (here, message) = (definition.position(), format!("waits for id lists: {}", failure.message));
+                self.waiting = Some(match self.waiting {
+                    Some((at, was_deliberate)) => (here, was_deliberate && (deliberate || at == here)),
+                    None => (here, deliberate),
+                });
+                self.note(&Failure::new(message.clone()));
+                self.link.error = Some(message.clone());
+                self.unfit = Some(message);
+                self.send(None).await;
+                false
+            }
+        }
     }
 
     /// Counts a text that is not taken.

@@ -307,6 +307,11 @@ impl Failure {
         Self { message: message.into(), retry_after: None, unreachable: false }
     }
 
+    /// The same, of something.
+    pub(super) fn about(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
     fn unreachable(message: impl Into<String>) -> Self {
         Self { unreachable: true, ..Self::new(message) }
     }

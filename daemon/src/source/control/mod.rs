@@ -9,6 +9,7 @@ mod events;
 mod feed;
 mod follow;
 mod http;
+mod parts;
 mod shared;
 mod spec;
 mod state;
