@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use libflags::Client;
 use tempfile::TempDir;
 
-use crate::control::{Cost, Database, Seen};
+use crate::control::{Cost, Database, Seen, Uploaded};
 use crate::measure::{Effort, Figures};
 
 /// The figure that the design asks for.
@@ -69,6 +69,7 @@ struct Kept {
     databases: BTreeMap<usize, Database>,
     seen: BTreeMap<String, Vec<Seen>>,
     costs: Option<Vec<Cost>>,
+    uploads: Option<Vec<Uploaded>>,
     /// What is to be said about the row that is measured.
     note: String,
 }
@@ -175,6 +176,15 @@ impl Lab {
     pub(crate) fn keep_costs(&self, costs: Vec<Cost>) -> Vec<Cost> {
         self.kept().costs = Some(costs.clone());
         costs
+    }
+
+    pub(crate) fn uploads(&self) -> Option<Vec<Uploaded>> {
+        self.kept().uploads.clone()
+    }
+
+    pub(crate) fn keep_uploads(&self, uploads: Vec<Uploaded>) -> Vec<Uploaded> {
+        self.kept().uploads = Some(uploads.clone());
+        uploads
     }
 
     /// Says something about the row that is measured.

@@ -14,6 +14,7 @@ mod large;
 mod load;
 mod plane;
 mod postgres;
+mod segments;
 mod snapshots;
 mod visible;
 mod writes;
@@ -21,6 +22,7 @@ mod writes;
 pub(crate) use hosts::Cost;
 pub(crate) use load::work;
 pub(crate) use plane::Database;
+pub(crate) use segments::Uploaded;
 pub(crate) use visible::Seen;
 
 use crate::Row;
@@ -180,5 +182,26 @@ pub(crate) const ROWS: &[Row] = &[
         unit: "s",
         target: Target::None,
         measure: large::first_snapshot,
+    },
+    Row {
+        name: "control-segment-upload",
+        about: "a list of 1 000 000 ids (36 bytes each, in no order) put in the place of another, first byte sent to answer (SQLite)",
+        unit: "s",
+        target: Target::AtMost(10.0),
+        measure: segments::upload,
+    },
+    Row {
+        name: "control-segment-on-host",
+        about: "the same, to the answer of a reader in C by a rule that uses the list, through flagsd",
+        unit: "s",
+        target: Target::AtMost(20.0),
+        measure: segments::on_host,
+    },
+    Row {
+        name: "control-segment-add",
+        about: "100 ids added to such a list, first byte sent to the answer of the reader in C",
+        unit: "s",
+        target: Target::None,
+        measure: segments::add,
     },
 ];

@@ -114,10 +114,10 @@ pub(super) fn now_us() -> Result<f64> {
 }
 
 /// flagsd that follows a control plane.
-struct Daemon(Child);
+pub(super) struct Daemon(Child);
 
 impl Daemon {
-    fn start(lab: &Lab, program: &Path, source: &str, name: &str) -> Result<Self> {
+    pub(super) fn start(lab: &Lab, program: &Path, source: &str, name: &str) -> Result<Self> {
         let (memory, disk) = (lab.folder(name)?, lab.disk(&format!("{name}-host"))?);
         let log = fs::File::create(disk.join("log"))?;
         let child = Command::new(program)
@@ -133,6 +133,10 @@ impl Daemon {
             .with_context(|| format!("cannot start {}", program.display()))?;
         Ok(Self(child))
     }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
 }
 
 impl Drop for Daemon {
@@ -143,14 +147,15 @@ impl Drop for Daemon {
 }
 
 /// `benches/c/visible.c`
-struct Reader {
+pub(super) struct Reader {
     child: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Reader {
-    fn start(program: &Path, store: &Path) -> Result<Self> {
+    /// Returns when there are flags in the store, and the reader has opened it.
+    pub(super) fn start(program: &Path, store: &Path) -> Result<Self> {
         let start = Instant::now();
         while !fs::read_dir(store.join("v1")).is_ok_and(|entries| {
             entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("segment-"))
@@ -171,11 +176,18 @@ impl Reader {
         Ok(reader)
     }
 
+    /// Lets it wait for that answer without a context.
     fn expect(&mut self, key: &str, on: bool) -> Result<()> {
         writeln!(self.questions, "{key} {}", u8::from(on)).context("the reader has ended")
     }
 
-    fn seen_us(&mut self) -> Result<f64> {
+    /// Lets it wait for that answer for a user.
+    pub(super) fn expect_for(&mut self, key: &str, on: bool, user: &str) -> Result<()> {
+        writeln!(self.questions, "{key} {} {user}", u8::from(on)).context("the reader has ended")
+    }
+
+    /// When it got the answer it was to wait for, in microseconds since 1970.
+    pub(super) fn seen_us(&mut self) -> Result<f64> {
         Ok(self.line()?.parse::<f64>().context("a time")? / 1e3)
     }
 
