@@ -107,7 +107,7 @@ pub(crate) fn refers_to(rule: &Value) -> BTreeSet<String> {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn check_condition(condition: &Value, segments: &Segments) -> Result<(), Problem> {
-    // Any other value is the same for everybody: most often what a merge patch made of two conditions.
+    // Any other value is the same for everybody, such as an object of two operators.
     let is_rule = condition.as_object().is_some_and(|object| object.len() == 1);
     if !is_rule && !condition.is_boolean() {
         return Err(Problem::invalid("/condition", "a condition is one operator with its arguments, or true or false"));

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use crate::parse::parse_value;
 use crate::problem::{Fault, Problem};
 
 /// The longest key of a project, environment or flag, in bytes.
@@ -219,6 +221,41 @@ pub(crate) fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
+/// What a JSON merge patch makes of a flag, a configuration or a segment.
+///
+/// A rule is one value in it (`targeting`, `condition`, each of `evaluators`) and is replaced whole: merged, two operators would stand in one
+/// object, which is no rule but a constant that holds for everybody.
+///
+/// # Errors
+/// Where that is none.
+pub(crate) fn patched<T: Serialize + DeserializeOwned>(old: &T, patch: Value) -> Result<T, Problem> {
+    let mut whole = json!(old);
+    let mut patch = patch;
+    if let (Some(members), Some(changes)) = (whole.as_object_mut(), patch.as_object_mut()) {
+        for name in ["targeting", "condition"] {
+            replace(members, changes, name);
+        }
+        if let Some(Value::Object(changes)) = changes.get_mut("evaluators")
+            && let Value::Object(members) = members.entry("evaluators").or_insert_with(|| json!({}))
+        {
+            for name in changes.keys().cloned().collect::<Vec<_>>() {
+                replace(members, changes, &name);
+            }
+        }
+    }
+    merge(&mut whole, patch);
+    parse_value(whole)
+}
+
+/// Takes a member out of `changes`, and puts it in the place of the one in `members`; a null takes that away.
+fn replace(members: &mut Map<String, Value>, changes: &mut Map<String, Value>, name: &str) {
+    match changes.remove(name) {
+        None => {}
+        Some(Value::Null) => drop(members.remove(name)),
+        Some(value) => drop(members.insert(name.to_owned(), value)),
+    }
+}
+
 /// What `patch` makes of `target`: JSON merge patch (RFC 7396).
 pub(crate) fn merge(target: &mut Value, patch: Value) {
     let Value::Object(patch) = patch else {
@@ -241,7 +278,6 @@ pub(crate) fn merge(target: &mut Value, patch: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn merging_follows_the_examples_of_rfc_7396() {
@@ -267,6 +303,24 @@ mod tests {
             merge(&mut target, patch);
             assert_eq!(target, expected);
         }
+    }
+
+    #[test]
+    fn a_patch_replaces_rules_whole_and_merges_the_rest() {
+        let old = json!({"targeting": {"==": [1, 2]}, "metadata": {"a": 1}, "evaluators": {"x": {"!": [1]}, "y": true, "z": {"var": "z"}}});
+        let patch = json!({"targeting": {"if": [{"var": "a"}, "on", null]}, "metadata": {"b": 2}, "evaluators": {"x": {"var": "v"}, "y": null, "w": false}});
+        let new = json!({"targeting": {"if": [{"var": "a"}, "on", null]}, "metadata": {"a": 1, "b": 2},
+            "evaluators": {"x": {"var": "v"}, "z": {"var": "z"}, "w": false}});
+        assert_eq!(patched::<Value>(&old, patch).unwrap(), new);
+        assert_eq!(
+            patched::<Value>(&json!({"targeting": {"var": "a"}}), json!({"targeting": null})).unwrap(),
+            json!({})
+        );
+        assert_eq!(
+            patched::<Value>(&json!({"condition": {"var": "a"}}), json!({"condition": {"!": 1}})).unwrap(),
+            json!({"condition": {"!": 1}})
+        );
+        assert_eq!(patched::<Value>(&json!({"a": 1}), json!([1])).unwrap(), json!([1]));
     }
 
     #[test]

@@ -8,15 +8,14 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::change::{self, Author, Edit, integer};
 use super::environment::{self, Environment};
 use super::flag;
 use super::project::Project;
 use crate::definition::Configured;
-use crate::model::{Config, Flag, merge};
-use crate::parse::parse_value;
+use crate::model::{self, Config, Flag};
 use crate::problem::Problem;
 use crate::store::{Row, StoreError, Transaction, Value};
 
@@ -151,9 +150,8 @@ fn patched(
     if if_revision.is_some_and(|wanted| wanted != revision) {
         return Err(Problem::outdated(revision));
     }
-    let mut merged = json!(old);
-    merge(&mut merged, patch.clone());
-    Ok((old, parse_value(merged)?))
+    let new = model::patched(&old, patch.clone())?;
+    Ok((old, new))
 }
 
 /// At most `limit` of an environment after the id `after`; of one state or flag, where one is named.
@@ -314,6 +312,7 @@ mod tests {
     use crate::resource::environment::NewEnvironment;
     use crate::resource::project::{self, NewProject};
     use crate::store::{Direction, Store};
+    use serde_json::json;
 
     const NOON: i64 = 1_800_000_000_000;
 

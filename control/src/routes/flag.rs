@@ -8,13 +8,13 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::request::{Answer, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
 use crate::definition::Configured;
-use crate::model::{Config, Flag, FlagBody, FlagKind, FlagState, FlagType, merge};
+use crate::model::{Config, Flag, FlagBody, FlagKind, FlagState, FlagType, patched};
 use crate::parse::parse_value;
 use crate::problem::Problem;
 use crate::resource::change::Author;
@@ -170,7 +170,7 @@ pub(super) async fn patch(
         .run(&app, move |transaction, write| {
             let (project, flag) = writable(transaction, write, &project, &key)?;
             write.check_revision(flag.version)?;
-            let body = merged(&flag.body, patch)?;
+            let body = patched(&flag.body, patch)?;
             answer(StatusCode::OK, &flag::update(transaction, &project, &flag, body, &write.author)?)
         })
         .await
@@ -288,7 +288,7 @@ pub(super) async fn patch_config(
     let patch: Json = write.json()?;
     configure(&app, write, project, environment, key, move |write, old, revision| {
         write.check_revision(revision)?;
-        merged(old, patch)
+        patched(old, patch)
     })
     .await
 }
@@ -321,10 +321,4 @@ where
             config_answer(&new, change::integer(revision)?)
         })
         .await
-}
-
-fn merged<T: Serialize + serde::de::DeserializeOwned>(old: &T, patch: Json) -> Result<T, Problem> {
-    let mut merged = json!(old);
-    merge(&mut merged, patch);
-    parse_value(merged)
 }

@@ -14,14 +14,14 @@ use flags_sync::{List, Part};
 use libflags::definition::ListFormat;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 use tokio::sync::mpsc;
 
 use super::request::{Answer, Items, Page, Write};
 use crate::app::App;
 use crate::auth::Access;
 use crate::ids::{self, Lines, Most, Sorted};
-use crate::model::merge;
+use crate::model::patched;
 use crate::parse::parse_value;
 use crate::problem::Problem;
 use crate::resource::change::Author;
@@ -112,9 +112,7 @@ pub(super) async fn patch(
     let patch: Json = write.json()?;
     change(&app, place, write, move |transaction, environment, old, write| {
         write.check_revision(old.revision)?;
-        let mut body = json!(old.body);
-        merge(&mut body, patch);
-        segment::update(transaction, environment, old, parse_value(body)?, &write.author)
+        segment::update(transaction, environment, old, patched(&old.body, patch)?, &write.author)
     })
     .await
 }
