@@ -319,7 +319,6 @@ impl Document {
         Some(self.position(here))
     }
 
-    /// The text as JSON: itself, or what the YAML was converted to.
     /// The same document, whose rules may also refer to these lists, by their labels. They win over declared ones of the same name.
     #[must_use]
     pub fn with_lists(mut self, lists: Vec<PreparedList>) -> Self {

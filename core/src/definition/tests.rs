@@ -622,7 +622,7 @@ fn a_snapshot_of_a_control_plane_is_a_definition() {
     assert_eq!(document.problems(), []);
     assert_eq!(document.flags().map(|raw| raw.key().to_owned()).collect::<Vec<_>>(), ["a"]);
     // Still to be JSON.
-    assert!(refused(r#"{"$sync": {"a": }, "flags": {}}"#, Format::Json).contains("f:1:18"));
+    assert!(refused(r#"{"$sync": {"a": }, "flags": {}}"#, Format::Json).contains("f:1:17"));
 }
 
 #[test]
