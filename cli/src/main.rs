@@ -74,6 +74,8 @@ enum Command {
     Reload(reload::Reload),
     #[command(name = "flag")]
     Flags(control::flag::Flags),
+    #[command(name = "segment")]
+    Segments(control::Segments),
     #[command(name = "env")]
     Environments(control::Environments),
     #[command(name = "project")]
@@ -114,6 +116,7 @@ fn run(command: &Command, output: &mut Output) -> Result<Exit, Failure> {
         Command::Confirm(arguments) => confirm::run(arguments, output),
         Command::Reload(arguments) => reload::run(arguments, output),
         Command::Flags(arguments) => control::flag::run(arguments, output),
+        Command::Segments(arguments) => control::segments(arguments, output),
         Command::Environments(arguments) => control::environments(arguments, output),
         Command::Projects(arguments) => control::projects(arguments, output),
         Command::Tokens(arguments) => control::tokens(arguments, output),

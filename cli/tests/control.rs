@@ -488,3 +488,117 @@ fn changes_are_scheduled_compared_and_taken_over() {
     std::fs::write(folder.join("production.json"), plane.run(&["env", "export"]).exits(0).stdout).expect("a file");
     plane.run(&["apply", "-f", "exported", "--plan"]).exits(0).prints("nothing differs\n");
 }
+
+#[test]
+fn segments_are_made_uploaded_added_to_and_taken_from() {
+    let Some(plane) = Plane::start() else { return };
+    let starts = |run: Run, expected: &str| {
+        let run = run.exits(0);
+        assert!(run.stdout.starts_with(expected) && run.stderr.is_empty(), "{run:?}");
+    };
+    let ids = || plane.run(&["segment", "show", "vip", "--json"]).exits(0).json()["ids"].clone();
+    let revision = || plane.run(&["segment", "show", "vip", "--json"]).exits(0).json()["revision"].to_string();
+    let file = |name: &str, text: &[u8]| std::fs::write(plane.files.path().join(name), text).expect("a file");
+    plane.run(&["segment", "list"]).exits(0).prints("no segments\n");
+    let create = ["segment", "create", "vip", "--name", "Who bought much"];
+    starts(plane.run(&create), "vip is made in shop/production: a list without ids, at revision ");
+    assert!(plane.run(&create).exits(3).stderr.contains("refuses (409)"));
+    let condition = json!({"ends_with": [{"var": "email"}, "@shop.example"]}).to_string();
+    starts(
+        plane.run(&["segment", "create", "staff", "--condition", &condition]),
+        "staff is made in shop/production: a rule, at revision ",
+    );
+
+    // Whole lists, in each format.
+    let empty = revision();
+    file("vip.csv", b"id,name\nb,x\na,y\n");
+    starts(
+        plane.run(&["segment", "upload", "vip", "vip.csv", "--dry-run"]),
+        "dry run, nothing was changed: vip has 2 ids in shop/production, at revision ",
+    );
+    assert_eq!(ids(), 0);
+    starts(plane.run(&["segment", "upload", "vip", "vip.csv", "--comment", "of Monday"]), "vip has 2 ids in ");
+    file("vip.csv.gz", &PACKED);
+    starts(plane.run(&["segment", "upload", "vip", "vip.csv.gz"]), "vip has 2 ids in ");
+    file("vip.data", b"{\"id\": 1}\n\"2\"\n3\n");
+    starts(plane.run(&["segment", "upload", "vip", "vip.data", "--format", "jsonl"]), "vip has 3 ids in ");
+    let many: String = (0..400_000).map(|n| format!("user-{n:06}\n")).collect();
+    file("many", many.as_bytes());
+    let done = plane.run(&["segment", "upload", "vip", "many"]);
+    done.exits(0)
+        .prints(&format!("vip has 400000 ids in shop/production, at revision {}; 4.6 MiB were sent\n", revision()));
+    let log = plane.run(&["log", "-n", "4", "--json"]).exits(0).json();
+    assert_eq!((&log[0]["action"], &log[3]["comment"]), (&json!("segment.upload"), &json!("of Monday")));
+
+    // A second writer hears that it comes too late, and before its megabytes are sent; so does who may not.
+    let late = plane.run(&["segment", "upload", "vip", "many", "--if-revision", &empty]).exits(3);
+    assert!(
+        late.stderr.contains("refuses (412)") && late.stderr.contains(&format!("say --if-revision {}", revision())),
+        "{}",
+        late.stderr
+    );
+    for verb in ["add", "remove"] {
+        let late = plane.run(&["segment", verb, "vip", "--file", "many", "--if-revision", &empty]).exits(3);
+        assert!(late.stderr.contains("refuses (412)"), "{}", late.stderr);
+    }
+    let reader = plane.run(&["token", "create", "reader", "--scope", "read"]).exits(0).stdout;
+    let refused = plane.run_as(Some(reader.trim()), &["segment", "upload", "vip", "many"]).exits(3);
+    assert!(refused.stderr.contains("refuses (403)"), "{}", refused.stderr);
+    let missing = plane.run(&["segment", "upload", "vpi", "many"]).exits(3);
+    assert!(missing.stderr.contains("refuses (404)"), "{}", missing.stderr);
+    assert!(plane.run(&["segment", "add", "vpi", "a"]).exits(3).stderr.contains("refuses (404)"));
+    assert!(plane.run(&["segment", "upload", "staff", "many"]).exits(3).stderr.contains("is a rule, and has no ids"));
+
+    // Batches.
+    starts(plane.run(&["segment", "add", "vip", "user-000007", "new 1", "é"]), "vip has 400002 ids in ");
+    file("gone", b"user-000001\nnobody\nnew 1\n");
+    starts(plane.run(&["segment", "remove", "vip", "--file", "gone", "--dry-run"]), "dry run, ");
+    assert_eq!(ids(), 400_002);
+    starts(plane.run(&["segment", "remove", "vip", "--file", "gone"]), "vip has 400000 ids in ");
+    let none = plane.run(&["segment", "remove", "vip", "--file", "many", "--json"]).exits(0);
+    assert_eq!((&none.json()["ids"], none.stderr.as_str()), (&json!(1), ""));
+
+    // What is wrong changes nothing.
+    let before = revision();
+    for arguments in [&["vip", "a\nb"][..], &["vip", ""], &["vip", "fine", "not\u{7}"]] {
+        let wrong = plane.run(&[&["segment", "add"], arguments].concat()).exits(3);
+        assert!(wrong.stderr.contains("refuses (422)"), "{}", wrong.stderr);
+    }
+    assert!(plane.run(&["segment", "add", "vip"]).exits(2).stderr.contains("required arguments"));
+    plane.run(&["segment", "add", "vip", "a", "--file", "gone"]).exits(2);
+    assert!(plane.run(&["segment", "upload", "vip", "nowhere"]).exits(3).stderr.contains("cannot read nowhere"));
+    assert!(plane.run(&["segment", "upload", "vip", "."]).exits(3).stderr.contains("cannot read .: "));
+    assert_eq!(revision(), before);
+
+    plane.run(&["segment", "archive", "vip"]).exits(0).prints("vip is archived: no host has it any more\n");
+    let listed = plane.run(&["segment", "list"]).exits(0).stdout;
+    assert!(listed.contains("staff  rule  {\"ends_with\":") && !listed.contains("vip"), "{listed}");
+    plane.run(&["segment", "restore", "vip"]).exits(0).prints("vip is back as it was\n");
+    let listed = plane.run(&["segment", "list", "bought"]).exits(0).stdout;
+    assert!(listed.contains("\nvip  list  1 id  Who bought much  ") && !listed.contains("staff"), "{listed}");
+    let shown = plane.run(&["segment", "show", "vip"]).exits(0).stdout;
+    assert!(shown.contains("\nids       1\n") && shown.contains("\nkind      list\n"), "{shown}");
+}
+
+/// `id`, `"p"` and `q` on lines, packed by gzip.
+const PACKED: [u8; 29] =
+    [31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 203, 76, 225, 82, 42, 80, 226, 42, 228, 2, 0, 102, 213, 243, 132, 9, 0, 0, 0];
+
+#[test]
+fn there_is_no_bar_on_a_pipe() {
+    let Some(plane) = Plane::start() else { return };
+    plane.run(&["segment", "create", "vip"]).exits(0);
+    let mut child = plane.command(Some(&plane.admin), &["segment", "upload", "vip", "-"]);
+    let mut child = child.stdin(Stdio::piped()).spawn().expect("flagsctl starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    // Long enough that a terminal had one.
+    for n in 0..4 {
+        input.write_all(format!("user-{n}\n").repeat(20_000).as_bytes()).expect("written");
+        std::thread::sleep(std::time::Duration::from_millis(150));
+    }
+    drop(input);
+    let run = finish(child).exits(0);
+    let said = "vip has 4 ids in shop/production, at revision ";
+    assert!(run.stdout.starts_with(said) && run.stdout.ends_with("; 546.9 KiB were sent\n"), "{run:?}");
+    assert_eq!((run.stdout.lines().count(), run.stderr.as_str()), (1, ""));
+}

@@ -6,15 +6,19 @@
 //! anything else but 2xx ──► a problem document, shown
 //! ```
 
+mod upload;
+
 use std::{io, sync::Arc, thread, time::Duration};
 
 use clap::Args;
 use serde_json::Value;
 use ureq::{
     Agent,
-    http::{Request, Response},
+    http::{Request, Response, request::Builder},
     tls::{Certificate, RootCerts, TlsConfig},
 };
+
+pub(super) use upload::Streamed;
 
 use super::profile::{Settings, Target};
 use crate::{
@@ -80,6 +84,41 @@ struct Raw {
     etag: Option<String>,
     retry_after: Option<u64>,
     text: String,
+}
+
+impl Raw {
+    fn read(mut response: Response<ureq::Body>) -> Result<Self, ureq::Error> {
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (etag, retry_after) = (header("etag"), header("retry-after").and_then(|text| text.parse().ok()));
+        let status = response.status().as_u16();
+        let text = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_string()?;
+        Ok(Self { status, etag, retry_after, text })
+    }
+
+    /// After which time to ask again, where the control plane is busy or away.
+    fn wait(&self) -> Option<Duration> {
+        matches!(self.status, 429 | 503).then(|| Duration::from_secs(self.retry_after.unwrap_or(1)))
+    }
+}
+
+impl WriteArguments {
+    /// `path` with what is said here behind it.
+    fn with_query(&self, path: &str) -> String {
+        let mut path = path.to_owned();
+        let comment = self.comment.as_deref().map(|comment| format!("comment={}", encoded(comment)));
+        let dry_run = self.dry_run.then(|| "dry_run=true".to_owned());
+        let deliberate = self.deliberate.then(|| "deliberate=true".to_owned());
+        for (at, parameter) in comment.into_iter().chain(dry_run).chain(deliberate).enumerate() {
+            path.push(if at == 0 { '?' } else { '&' });
+            path.push_str(&parameter);
+        }
+        path
+    }
+}
+
+/// The header by which a write happens only at this revision.
+fn if_match(revision: i64) -> (&'static str, String) {
+    ("if-match", format!("\"{revision}\""))
 }
 
 impl Control {
@@ -170,17 +209,8 @@ impl Control {
         getrandom::fill(&mut random).map_err(|error| Failure::new(format!("no random bytes: {error}")))?;
         let key: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut headers = vec![("idempotency-key", key)];
-        if let Some(revision) = if_revision {
-            headers.push(("if-match", format!("\"{revision}\"")));
-        }
-        let mut path = path.to_owned();
-        let comment = arguments.comment.as_deref().map(|comment| format!("comment={}", encoded(comment)));
-        let dry_run = arguments.dry_run.then(|| "dry_run=true".to_owned());
-        let deliberate = arguments.deliberate.then(|| "deliberate=true".to_owned());
-        for (at, parameter) in comment.into_iter().chain(dry_run).chain(deliberate).enumerate() {
-            path.push(if at == 0 { '?' } else { '&' });
-            path.push_str(&parameter);
-        }
+        headers.extend(if_revision.map(if_match));
+        let path = arguments.with_query(path);
         let body = body.map_or_else(String::new, Value::to_string);
         self.exchange(|| self.send(method, &path, &headers, Some(&body)))
     }
@@ -191,9 +221,8 @@ impl Control {
         loop {
             let outcome = send();
             let wait = match &outcome {
-                Ok(raw) if matches!(raw.status, 429 | 503) => Some(Duration::from_secs(raw.retry_after.unwrap_or(1))),
-                Err(error) if is_worth_another_try(error) => Some(Duration::from_millis(200 << tried)),
-                _ => None,
+                Ok(raw) => raw.wait(),
+                Err(error) => is_worth_another_try(error).then(|| Duration::from_millis(200 << tried)),
             };
             if let Some(wait) = wait
                 && tried < RETRIES
@@ -218,6 +247,16 @@ impl Control {
         headers: &[(&str, String)],
         body: Option<&str>,
     ) -> Result<Raw, ureq::Error> {
+        let request = self.request(method, path, headers);
+        let response = match body {
+            Some(body) => self.agent.run(request.header("content-type", "application/json").body(body.to_owned())?)?,
+            None => self.agent.run(request.body(())?)?,
+        };
+        Raw::read(response)
+    }
+
+    /// A request without its body.
+    fn request(&self, method: &str, path: &str, headers: &[(&str, String)]) -> Builder {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}/api/v1{path}", self.settings.url))
@@ -226,15 +265,7 @@ impl Control {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let mut response: Response<ureq::Body> = match body {
-            Some(body) => self.agent.run(request.header("content-type", "application/json").body(body.to_owned())?)?,
-            None => self.agent.run(request.body(())?)?,
-        };
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let (etag, retry_after) = (header("etag"), header("retry-after").and_then(|text| text.parse().ok()));
-        let status = response.status().as_u16();
-        let text = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_string()?;
-        Ok(Raw { status, etag, retry_after, text })
+        request
     }
 
     fn answer(&self, raw: Raw) -> Result<Answer, Failure> {

@@ -13,6 +13,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 pub(super) use about::type_of;
+pub(super) use set::read_rule;
 
 use super::{
     client::{Answer, ChangeArguments, Control},

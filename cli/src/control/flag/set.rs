@@ -154,7 +154,8 @@ impl Here {
     }
 }
 
-fn read_rule(argument: &str) -> Result<Value, Failure> {
+/// A rule that is given as an argument: as JSON, or as `@FILE`.
+pub(in crate::control) fn read_rule(argument: &str) -> Result<Value, Failure> {
     let text = match argument.strip_prefix('@') {
         None => argument.to_owned(),
         Some("-") => {
