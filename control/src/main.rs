@@ -18,6 +18,7 @@ mod evaluators;
 mod file;
 mod ids;
 mod limit;
+mod lines;
 mod listen;
 mod model;
 mod observe;

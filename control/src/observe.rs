@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::app::App;
 use crate::clock::now_ms;
+use crate::lines::Lines;
 use crate::resource::token;
 use crate::routes;
 
@@ -121,7 +122,10 @@ fn whole(number: u64) -> f64 {
     number as f64
 }
 
-/// Counts and logs a request. Refusals of tokens are always logged, reads that went well only for who debugs.
+/// What is refused is logged, up to this many lines a second; the numbers have all of it.
+static REFUSALS: Lines = Lines::new(100);
+
+/// Counts and logs a request; reads that went well only for who debugs.
 pub(crate) async fn request(mut request: Request, next: Next) -> Response {
     let start = Instant::now();
     let id = request_id(&request);
@@ -143,7 +147,9 @@ pub(crate) async fn request(mut request: Request, next: Next) -> Response {
     let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS].contains(&status);
     let (status, ms) = (status.as_u16(), elapsed.as_secs_f64() * 1_000.0);
     if refused || status >= 500 {
-        tracing::warn!(request = id, %method, path, status, ms, token, peer, "refused");
+        if let Some(left_out) = REFUSALS.take(u64::try_from(now_ms() / 1_000).unwrap_or(0)) {
+            tracing::warn!(request = id, %method, path, status, ms, token, peer, left_out, "refused");
+        }
     } else if method == Method::GET || method == Method::HEAD {
         tracing::debug!(request = id, %method, path, status, ms, token, peer, "answered");
     } else {
