@@ -8,33 +8,19 @@ struct Step {
     down: &'static str,
 }
 
-const STEPS: &[Step] = &[
-    Step {
-        name: "0001_start",
-        up: include_str!("../../migrations/0001_start.up.sql"),
-        down: include_str!("../../migrations/0001_start.down.sql"),
-    },
-    Step {
-        name: "0002_log",
-        up: include_str!("../../migrations/0002_log.up.sql"),
-        down: include_str!("../../migrations/0002_log.down.sql"),
-    },
-    Step {
-        name: "0003_schedule",
-        up: include_str!("../../migrations/0003_schedule.up.sql"),
-        down: include_str!("../../migrations/0003_schedule.down.sql"),
-    },
-    Step {
-        name: "0004_lost",
-        up: include_str!("../../migrations/0004_lost.up.sql"),
-        down: include_str!("../../migrations/0004_lost.down.sql"),
-    },
-    Step {
-        name: "0005_segments",
-        up: include_str!("../../migrations/0005_segments.up.sql"),
-        down: include_str!("../../migrations/0005_segments.down.sql"),
-    },
-];
+/// The two files of a step in `migrations`.
+macro_rules! step {
+    ($name:literal) => {
+        Step {
+            name: $name,
+            up: include_str!(concat!("../../migrations/", $name, ".up.sql")),
+            down: include_str!(concat!("../../migrations/", $name, ".down.sql")),
+        }
+    };
+}
+
+const STEPS: &[Step] =
+    &[step!("0001_start"), step!("0002_log"), step!("0003_schedule"), step!("0004_lost"), step!("0005_segments")];
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
