@@ -70,6 +70,7 @@ fn readers_answer_by_a_list_and_by_what_becomes_of_it() {
     plane.set("n", 2);
     daemon.wait_for("the flag", || read(&client, "n") == 2);
     assert!(is_in(&client, "d") && asked("parts/") == 3);
+    daemon.wait_for("the change to be kept", || !host.path("state/default/unsettled").exists());
 
     // Killed, the store lost, the control plane away: what is remembered is enough.
     daemon.kill();

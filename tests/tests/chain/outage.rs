@@ -31,8 +31,8 @@ fn hosts_outlive_an_outage_and_catch_up_by_changes() {
         assert_eq!(n(&client), 2);
         thread::sleep(Duration::from_millis(20));
     }
-    let age = host.metric("flagsd_age_seconds{");
-    assert!(age >= outage as f64 * 0.9, "{age} s since the control plane's last word");
+    // Its last word may have been read a while after it came.
+    eventually("the age grows", || host.metric("flagsd_age_seconds{") >= outage as f64 * 0.9);
     assert!(host.metric("flagsd_source_stream{") == 0.0);
 
     // One is there again, for those who change flags; hosts still cannot reach it.
