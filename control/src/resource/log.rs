@@ -94,8 +94,12 @@ pub(crate) fn prune(
     }
     let Some(last) = last else { return Ok(0) };
     let values = [environment_id.into(), last.into()];
-    transaction.execute("DELETE FROM change_flag WHERE environment_id = $1 AND revision <= $2", &values)?;
-    let gone = transaction.execute("DELETE FROM change WHERE environment_id = $1 AND revision <= $2", &values)?;
+    let mut forget = |table: &str| {
+        transaction.execute(&format!("DELETE FROM {table} WHERE environment_id = $1 AND revision <= $2"), &values)
+    };
+    forget("change_flag")?;
+    forget("change_segment")?;
+    let gone = forget("change")?;
     transaction.execute("UPDATE environment SET log_begins = $2 + 1 WHERE id = $1", &values)?;
     Ok(gone)
 }

@@ -83,7 +83,11 @@ fn what_is_old_leaves_the_log_and_the_rest_has_no_gap() {
             let admin = server.furnished();
             admin.post(FLAGS, json!({"key": "a"})).expect(201);
             for at in 0..30 {
-                admin.patch(&format!("{TEST}/flags/a"), json!({"metadata": {"n": at}})).expect(200);
+                if at == 1 {
+                    admin.post(&format!("{TEST}/segments"), json!({"key": "vip", "kind": "list"})).expect(201);
+                } else {
+                    admin.patch(&format!("{TEST}/flags/a"), json!({"metadata": {"n": at}})).expect(200);
+                }
             }
         };
         fill();
