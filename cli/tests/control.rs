@@ -464,6 +464,10 @@ fn changes_are_scheduled_compared_and_taken_over() {
     assert!(plane.run(&["schedule", "list"]).exits(0).stdout.contains("  cancelled  {\"state\":\"ENABLED\"}"));
     plane.run(&["flag", "set", "a", "--default", "on", "--at", "0s"]).exits(0);
     until("the change", || plane.config("a")["defaultVariant"] == "on");
+    // A rule of another operator: the whole of it, at its time too.
+    plane.run(&["flag", "set", "a", "--targeting", r#"{"if": [{"var": "x"}, "on"]}"#]).exits(0);
+    plane.run(&["flag", "set", "a", "--targeting", r#"{"or": [{"var": "y"}, "on"]}"#, "--at", "0s"]).exits(0);
+    until("the rule", || plane.config("a")["targeting"] == json!({"or": [{"var": "y"}, "on"]}));
     plane.run(&["flag", "set", "a", "--owner", "web", "--at", "1d"]).exits(2);
 
     let from = plane.config("a")["revision"].to_string();

@@ -108,24 +108,46 @@ pub(super) fn schedule(
     control.write("POST", &path, Some(&body), &change.write, None)
 }
 
-/// The JSON merge patch (RFC 7396) that makes `new` of `old`; and whether it changes something inside of a rule, which a patch
-/// of another rule would only mix up.
+/// The JSON merge patch (RFC 7396) that makes `new` of `old`, as the control plane takes it: of a rule it is the whole rule. And whether it
+/// changes who gets what, which was thought of for the flag as it is now.
 pub(super) fn patch_between(old: &Map<String, Value>, new: &Map<String, Value>) -> (Value, bool) {
+    let patch = difference(old, new, &|name| match name {
+        "targeting" => Inside::Whole,
+        "evaluators" => Inside::Members,
+        _ => Inside::Merged,
+    });
+    let is_of_a_rule = ["targeting", "evaluators", "rollout"].iter().any(|name| patch.contains_key(*name));
+    (Value::Object(patch), is_of_a_rule)
+}
+
+/// What a patch has of an object inside of another, where that is another object.
+#[derive(Clone, Copy)]
+enum Inside {
+    /// What differs, at any depth.
+    Merged,
+    /// Those of its members that differ, whole.
+    Members,
+    Whole,
+}
+
+fn difference(old: &Map<String, Value>, new: &Map<String, Value>, of: &dyn Fn(&str) -> Inside) -> Map<String, Value> {
     let mut patch = Map::new();
-    for (name, value) in new {
-        match (old.get(name), value) {
-            (Some(before), after) if before == after => {}
-            (Some(Value::Object(before)), Value::Object(after)) => {
-                patch.insert(name.clone(), patch_between(before, after).0);
+    for (name, after) in new.iter().filter(|(name, after)| old.get(*name) != Some(after)) {
+        let inside = match (of(name), old.get(name), after) {
+            (Inside::Merged, Some(Value::Object(before)), Value::Object(after)) => {
+                Value::Object(difference(before, after, &|_| Inside::Merged))
             }
-            (_, after) => drop(patch.insert(name.clone(), after.clone())),
-        }
+            (Inside::Members, Some(Value::Object(before)), Value::Object(after)) => {
+                Value::Object(difference(before, after, &|_| Inside::Whole))
+            }
+            _ => after.clone(),
+        };
+        patch.insert(name.clone(), inside);
     }
     for name in old.keys().filter(|name| !new.contains_key(*name)) {
         patch.insert(name.clone(), Value::Null);
     }
-    let is_of_a_rule = ["targeting", "evaluators", "rollout"].iter().any(|name| patch.contains_key(*name));
-    (Value::Object(patch), is_of_a_rule)
+    patch
 }
 
 #[cfg(test)]
@@ -141,5 +163,11 @@ mod tests {
         assert_eq!(patch_between(&old, &new), (expected, false));
         let ruled = map(json!({"targeting": {"if": [true, "on"]}}));
         assert_eq!(patch_between(&ruled, &Map::new()), (json!({"targeting": null}), true));
+        // Of a rule all of it, as the control plane replaces all of it.
+        let old =
+            map(json!({"targeting": {"==": [1, 2]}, "evaluators": {"x": {"var": "x"}, "y": true, "same": false}}));
+        let new = map(json!({"targeting": {"in": [1, [2]]}, "evaluators": {"x": {"!": [1]}, "same": false}}));
+        let expected = json!({"targeting": {"in": [1, [2]]}, "evaluators": {"x": {"!": [1]}, "y": null}});
+        assert_eq!(patch_between(&old, &new), (expected, true));
     }
 }

@@ -83,9 +83,8 @@ fn config_path(control: &Control, key: &str) -> Result<String, Failure> {
     control.in_project(&["environments", control.environment_key()?, "flags", key])
 }
 
-/// Gives a flag the configuration that `change` makes of its present one. It is replaced whole, as a merge patch would mix an old rule with
-/// the new one; what somebody else changes meanwhile is not overwritten. What is to happen later is what differs, as a merge patch; if that is
-/// of a rule, only if the flag is configured as it is now.
+/// Gives a flag the configuration that `change` makes of its present one. It is replaced whole, so that what somebody else changes meanwhile is
+/// not overwritten. What is to happen later is what differs, as a merge patch; if that is of a rule, only if the flag is configured as it is now.
 fn reconfigure(
     control: &Control,
     key: &str,
