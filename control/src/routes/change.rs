@@ -8,12 +8,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::place::{readable, writable};
 use super::request::{Answer, Items, Page, Write};
 use crate::app::App;
 use crate::auth::Access;
 use crate::problem::Problem;
-use crate::resource::token::Scope;
-use crate::resource::{change, environment, flag, log, project};
+use crate::resource::{change, flag, log};
 
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -27,9 +27,7 @@ pub(super) async fn list(
         cursor => cursor.parse().map_err(|_| Problem::invalid("", "the cursor is not one of ours"))?,
     };
     let entries = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project)?;
-        let environment = environment::find(transaction, &project, &environment)?;
-        access.may_at(Scope::Read, &environment)?;
+        let (_, environment) = readable(transaction, &access, &project, &environment)?;
         if before < i64::MAX {
             // A page that ended before the log was cut goes on nowhere.
             log::check_since(&environment, u64::try_from(before).unwrap_or(0).saturating_sub(2))?;
@@ -54,9 +52,7 @@ pub(super) async fn roll_back(
     let RollBack { revision } = write.json()?;
     write
         .run(&app, move |transaction, write| {
-            let project = project::find(transaction, &project)?;
-            let environment = environment::lock(transaction, &project, &environment)?;
-            write.access.may_at(Scope::Write, &environment)?;
+            let (project, environment) = writable(transaction, &write.access, &project, &environment)?;
             write.check_revision(change::integer(environment.revision)?)?;
             let revision = flag::roll_back(transaction, &project, &environment, revision, &write.author)?;
             Answer::new(StatusCode::OK, &json!({"revision": revision}))

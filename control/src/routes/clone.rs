@@ -8,11 +8,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::place::writable;
 use super::request::{Answer, Write};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::resource::environment::{self, Environment};
-use crate::resource::project::{self, Project};
+use crate::resource::project::Project;
 use crate::resource::token::Scope;
 use crate::resource::{change, clone, flag};
 use crate::store::Transaction;
@@ -68,9 +69,7 @@ fn places(
     environment: &str,
     from: &From,
 ) -> Result<(Project, Environment, Environment), Problem> {
-    let project = project::find(transaction, project)?;
-    let target = environment::lock(transaction, &project, environment)?;
-    write.access.may_at(Scope::Write, &target)?;
+    let (project, target) = writable(transaction, &write.access, project, environment)?;
     let source = environment::find(transaction, &project, &from.from)
         .map_err(|problem| Problem::invalid("/from", problem.detail()))?;
     write.access.may_at(Scope::Read, &source)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
+use super::place::readable;
 use super::request::{Answer, Items, Write};
 use crate::app::App;
 use crate::auth::Access;
@@ -49,9 +50,7 @@ pub(super) async fn show(
     Path((project, environment)): Path<(String, String)>,
 ) -> Result<Answer, Problem> {
     let found = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project)?;
-        let environment = environment::find(transaction, &project, &environment)?;
-        access.may_at(Scope::Read, &environment)?;
+        let (_, environment) = readable(transaction, &access, &project, &environment)?;
         Ok::<_, Problem>(environment)
     });
     Answer::ok(&found.await?.view())

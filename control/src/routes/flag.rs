@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::request::{Answer, Items, Write, page_limit};
+use super::place::{readable, writable};
+use super::request::{Answer, Asked, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
 use crate::definition::Configured;
@@ -18,7 +18,7 @@ use crate::model::{Config, Flag, FlagBody, FlagKind, FlagState, FlagType, patche
 use crate::parse::parse_value;
 use crate::problem::Problem;
 use crate::resource::change::Author;
-use crate::resource::environment::{self, Environment};
+use crate::resource::environment::Environment;
 use crate::resource::project::{self, Project};
 use crate::resource::token::Scope;
 use crate::resource::{change, flag};
@@ -85,9 +85,8 @@ pub(super) async fn list(
     State(app): State<Arc<App>>,
     access: Access,
     Path(project): Path<String>,
-    which: Result<Query<Which>, QueryRejection>,
+    Asked(which): Asked<Which>,
 ) -> Result<Answer, Problem> {
-    let Query(which) = which.map_err(|error| Problem::invalid("", error.body_text()))?;
     let limit = page_limit(which.limit)?;
     let sort = which.sort;
     let flags = app.store.read(move |transaction| {
@@ -153,7 +152,7 @@ pub(super) async fn put(
     let body: FlagBody = write.json()?;
     write
         .run(&app, move |transaction, write| {
-            let (project, flag) = writable(transaction, write, &project, &key)?;
+            let (project, flag) = writable_flag(transaction, write, &project, &key)?;
             write.require_revision(flag.version)?;
             answer(StatusCode::OK, &flag::update(transaction, &project, &flag, body, &write.author)?)
         })
@@ -168,7 +167,7 @@ pub(super) async fn patch(
     let patch: Json = write.json()?;
     write
         .run(&app, move |transaction, write| {
-            let (project, flag) = writable(transaction, write, &project, &key)?;
+            let (project, flag) = writable_flag(transaction, write, &project, &key)?;
             write.check_revision(flag.version)?;
             let body = patched(&flag.body, patch)?;
             answer(StatusCode::OK, &flag::update(transaction, &project, &flag, body, &write.author)?)
@@ -203,14 +202,14 @@ async fn come_or_go(
 ) -> Result<Answer, Problem> {
     write
         .run(&app, move |transaction, write| {
-            let (project, flag) = writable(transaction, write, &project, &key)?;
+            let (project, flag) = writable_flag(transaction, write, &project, &key)?;
             write.check_revision(flag.version)?;
             answer(StatusCode::OK, &how(transaction, &project, &flag, &write.author)?)
         })
         .await
 }
 
-fn writable(
+fn writable_flag(
     transaction: &mut dyn Transaction,
     write: &Write,
     project: &str,
@@ -228,9 +227,7 @@ pub(super) async fn show_config(
     Path((project, environment, key)): Path<(String, String, String)>,
 ) -> Result<Answer, Problem> {
     let found = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project)?;
-        let environment = environment::find(transaction, &project, &environment)?;
-        access.may_at(Scope::Read, &environment)?;
+        let (project, environment) = readable(transaction, &access, &project, &environment)?;
         let flag = flag::find(transaction, &project, &key)?;
         config(transaction, &environment, &flag)
     });
@@ -251,14 +248,11 @@ pub(super) async fn list_configs(
     State(app): State<Arc<App>>,
     access: Access,
     Path((project, environment)): Path<(String, String)>,
-    which: Result<Query<WhichConfigs>, QueryRejection>,
+    Asked(which): Asked<WhichConfigs>,
 ) -> Result<Answer, Problem> {
-    let Query(which) = which.map_err(|error| Problem::invalid("", error.body_text()))?;
     let limit = page_limit(which.limit)?;
     let found = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project)?;
-        let environment = environment::find(transaction, &project, &environment)?;
-        access.may_at(Scope::Read, &environment)?;
+        let (_, environment) = readable(transaction, &access, &project, &environment)?;
         let WhichConfigs { cursor, state, archived, .. } = which;
         Ok::<_, Problem>(flag::configs(transaction, environment.id, state, archived, &cursor, limit + 1)?)
     });
@@ -308,9 +302,7 @@ where
     let path = format!("{project}/{environment}");
     write
         .run_at(app, &path, move |transaction, write| {
-            let project = project::find(transaction, &project)?;
-            let environment = environment::lock(transaction, &project, &environment)?;
-            write.access.may_at(Scope::Write, &environment)?;
+            let (project, environment) = writable(transaction, &write.access, &project, &environment)?;
             let flag = flag::find(transaction, &project, &key)?;
             let (old, revision) = config(transaction, &environment, &flag)?;
             let new = new(write, &old, revision)?;

@@ -4,8 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures_util::stream::unfold;
@@ -13,13 +12,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::request::Answer;
+use super::place::readable;
+use super::request::{Answer, Asked};
 use crate::app::App;
 use crate::auth::Access;
 use crate::problem::Problem;
-use crate::resource::environment::{self, Environment};
-use crate::resource::token::Scope;
-use crate::resource::{log, project};
+use crate::resource::environment::Environment;
+use crate::resource::log;
 
 /// Entries that are read at once.
 const AT_ONCE: i64 = 200;
@@ -47,13 +46,10 @@ pub(super) async fn diff(
     State(app): State<Arc<App>>,
     access: Access,
     Path((project, environment)): Path<(String, String)>,
-    between: Result<Query<Between>, QueryRejection>,
+    Asked(Between { from, to }): Asked<Between>,
 ) -> Result<Answer, Problem> {
-    let Query(Between { from, to }) = between.map_err(|error| Problem::invalid("", error.body_text()))?;
     let found = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project)?;
-        let environment = environment::find(transaction, &project, &environment)?;
-        access.may_at(Scope::Read, &environment)?;
+        let (_, environment) = readable(transaction, &access, &project, &environment)?;
         let to = to.unwrap_or(environment.revision);
         Ok::<_, Problem>((to, log::diff(transaction, &environment, from, to)?))
     });
@@ -66,13 +62,10 @@ pub(super) async fn export(
     State(app): State<Arc<App>>,
     access: Access,
     Path((project, environment)): Path<(String, String)>,
-    part: Result<Query<Part>, QueryRejection>,
+    Asked(Part { from, to }): Asked<Part>,
 ) -> Result<Response, Problem> {
-    let Query(Part { from, to }) = part.map_err(|error| Problem::invalid("", error.body_text()))?;
     let found = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project)?;
-        let environment = environment::find(transaction, &project, &environment)?;
-        access.may_at(Scope::Read, &environment)?;
+        let (_, environment) = readable(transaction, &access, &project, &environment)?;
         if let Some(from) = from {
             log::check_since(&environment, from.saturating_sub(1))?;
         }

@@ -7,6 +7,7 @@ mod environment;
 pub(crate) mod flag;
 mod health;
 pub(crate) mod log;
+mod place;
 mod project;
 pub(crate) mod request;
 pub(crate) mod schedule;

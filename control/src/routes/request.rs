@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -94,8 +94,7 @@ impl FromRequest<Arc<App>> for Write {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let access = Access::from_request_parts(&mut parts, app).await?;
-        let query: Result<Query<WriteQuery>, QueryRejection> = Query::try_from_uri(&parts.uri);
-        let Query(query) = query.map_err(|error| Problem::invalid("", error.body_text()))?;
+        let Asked(query) = Asked::<WriteQuery>::of(&parts.uri)?;
         check_text(&query.comment, "")?;
         let if_match = text(&parts.headers, header::IF_MATCH.as_str())?;
         let key = text(&parts.headers, "idempotency-key")?;
@@ -215,8 +214,7 @@ impl Write {
     /// As of any request.
     pub(crate) async fn without_body(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let access = Access::from_request_parts(parts, app).await?;
-        let query: Result<Query<WriteQuery>, QueryRejection> = Query::try_from_uri(&parts.uri);
-        let Query(query) = query.map_err(|error| Problem::invalid("", error.body_text()))?;
+        let Asked(query) = Asked::<WriteQuery>::of(&parts.uri)?;
         check_text(&query.comment, "")?;
         let if_match = text(&parts.headers, header::IF_MATCH.as_str())?;
         let until = deadline(parts)?;
@@ -397,8 +395,25 @@ impl FromRequestParts<Arc<App>> for Page {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
-        let query: Result<Query<Self>, QueryRejection> = Query::try_from_uri(&parts.uri);
-        query.map(|Query(page)| page).map_err(|error| Problem::invalid("", error.body_text()))
+        Asked::of(&parts.uri).map(|Asked(page)| page)
+    }
+}
+
+/// What is asked behind the path: `?name=value`.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> Asked<T> {
+    fn of(uri: &Uri) -> Result<Self, Problem> {
+        let query: Result<Query<T>, QueryRejection> = Query::try_from_uri(uri);
+        query.map(|Query(asked)| Self(asked)).map_err(|error| Problem::invalid("", error.body_text()))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+        Self::of(&parts.uri)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::request::{Answer, Items, Write, page_limit};
+use super::place::{readable, writable};
+use super::request::{Answer, Asked, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
 use crate::clock::now_ms;
@@ -31,14 +31,11 @@ pub(super) async fn list(
     State(app): State<Arc<App>>,
     access: Access,
     Path((project, environment)): Path<(String, String)>,
-    which: Result<Query<Which>, QueryRejection>,
+    Asked(which): Asked<Which>,
 ) -> Result<Answer, Problem> {
-    let Query(which) = which.map_err(|error| Problem::invalid("", error.body_text()))?;
     let limit = page_limit(which.limit)?;
     let found = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project)?;
-        let environment = environment::find(transaction, &project, &environment)?;
-        access.may_at(Scope::Read, &environment)?;
+        let (_, environment) = readable(transaction, &access, &project, &environment)?;
         let after = which.cursor.unwrap_or(0);
         let (state, flag) = (which.state, which.flag.as_deref());
         Ok::<_, Problem>(schedule::list(transaction, &environment, state, flag, after, limit + 1)?)
@@ -54,9 +51,7 @@ pub(super) async fn create(
     let new: NewSchedule = write.json()?;
     write
         .run(&app, move |transaction, write| {
-            let project = project::find(transaction, &project)?;
-            let environment = environment::lock(transaction, &project, &environment)?;
-            write.access.may_at(Scope::Write, &environment)?;
+            let (project, environment) = writable(transaction, &write.access, &project, &environment)?;
             let made = schedule::create(transaction, &project, &environment, &new, &write.author, now_ms())?;
             Answer::new(StatusCode::CREATED, &made)
         })
@@ -69,9 +64,7 @@ pub(super) async fn show(
     Path((project, environment, id)): Path<(String, String, String)>,
 ) -> Result<Answer, Problem> {
     let found = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project)?;
-        let environment = environment::find(transaction, &project, &environment)?;
-        access.may_at(Scope::Read, &environment)?;
+        let (_, environment) = readable(transaction, &access, &project, &environment)?;
         schedule::find(transaction, &environment, &id)
     });
     Answer::ok(&found.await?)

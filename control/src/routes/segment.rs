@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use tokio::sync::mpsc;
 
+use super::place::{readable, writable};
 use super::request::{Answer, Items, Page, Write};
 use crate::app::App;
 use crate::auth::Access;
@@ -25,9 +26,8 @@ use crate::model::patched;
 use crate::parse::parse_value;
 use crate::problem::Problem;
 use crate::resource::change::Author;
-use crate::resource::environment::{self, Environment};
+use crate::resource::environment::Environment;
 use crate::resource::part::{self, PartWriter};
-use crate::resource::project;
 use crate::resource::segment::{self, Segment, SegmentBody, SegmentKind};
 use crate::resource::token::Scope;
 use crate::store::{Store, StoreError, Transaction};
@@ -58,7 +58,7 @@ pub(super) async fn list(
 ) -> Result<Answer, Problem> {
     let limit = page.limit()?;
     let segments = app.store.read(move |transaction| {
-        let environment = readable(transaction, &access, &place.0, &place.1)?;
+        let (_, environment) = readable(transaction, &access, &place.0, &place.1)?;
         let filter =
             segment::Filter { after: page.cursor, search: page.search, archived: page.archived, limit: limit + 1 };
         segment::list(transaction, &environment, &filter)
@@ -76,7 +76,7 @@ pub(super) async fn create(
     let body: SegmentBody = parse_value(Json::Object(new.body))?;
     write
         .run(&app, move |transaction, write| {
-            let environment = writable(transaction, write, &place.0, &place.1)?;
+            let (_, environment) = writable(transaction, &write.access, &place.0, &place.1)?;
             let made = segment::create(transaction, &environment, &new.key, new.kind, body, &write.author)?;
             answer(StatusCode::CREATED, &made)
         })
@@ -150,7 +150,7 @@ where
 {
     write
         .run(app, move |transaction, write| {
-            let environment = writable(transaction, write, &place.0, &place.1)?;
+            let (_, environment) = writable(transaction, &write.access, &place.0, &place.1)?;
             let old = segment::find(transaction, &environment, &place.2)?;
             answer(StatusCode::OK, &how(transaction, &environment, &old, write)?)
         })
@@ -161,33 +161,9 @@ fn answer(status: StatusCode, segment: &Segment) -> Result<Answer, Problem> {
     Ok(Answer::new(status, &segment.view())?.with_revision(segment.revision))
 }
 
-fn readable(
-    transaction: &mut dyn Transaction,
-    access: &Access,
-    project: &str,
-    environment: &str,
-) -> Result<Environment, Problem> {
-    let project = project::find(transaction, project)?;
-    let environment = environment::find(transaction, &project, environment)?;
-    access.may_at(Scope::Read, &environment)?;
-    Ok(environment)
-}
-
-fn writable(
-    transaction: &mut dyn Transaction,
-    write: &Write,
-    project: &str,
-    environment: &str,
-) -> Result<Environment, Problem> {
-    let project = project::find(transaction, project)?;
-    let environment = environment::lock(transaction, &project, environment)?;
-    write.access.may_at(Scope::Write, &environment)?;
-    Ok(environment)
-}
-
 async fn seen(app: &App, access: Access, place: SegmentPlace) -> Result<(Environment, Segment), Problem> {
     let work = move |transaction: &mut dyn Transaction| {
-        let environment = readable(transaction, &access, &place.0, &place.1)?;
+        let (_, environment) = readable(transaction, &access, &place.0, &place.1)?;
         let segment = segment::find(transaction, &environment, &place.2)?;
         Ok::<_, Problem>((environment, segment))
     };
@@ -304,7 +280,7 @@ async fn upload(app: Arc<App>, place: SegmentPlace, request: Request, batch: Bat
         let meanwhile = Arc::new(AtomicBool::new(false));
         let (told, place) = (Arc::clone(&meanwhile), place.clone());
         let outcome = write.clone().run(&app, move |transaction, write| {
-            let environment = writable(transaction, write, &place.0, &place.1)?;
+            let (_, environment) = writable(transaction, &write.access, &place.0, &place.1)?;
             let now = segment::find(transaction, &environment, &place.2)?;
             check(write, &now)?;
             if now.list != segment.list {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use libflags::definition::{Document, Format, Limits};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::request::{Answer, Write};
+use super::place::readable;
+use super::request::{Answer, Asked, Write};
 use crate::app::App;
 use crate::auth::Access;
 use crate::file;
@@ -29,13 +29,10 @@ pub(super) async fn export(
     State(app): State<Arc<App>>,
     access: Access,
     Path((project, environment)): Path<(String, String)>,
-    form: Result<Query<Form>, QueryRejection>,
+    Asked(form): Asked<Form>,
 ) -> Result<Answer, Problem> {
-    let Query(form) = form.map_err(|error| Problem::invalid("", error.body_text()))?;
     let written = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project)?;
-        let environment = environment::find(transaction, &project, &environment)?;
-        access.may_at(Scope::Read, &environment)?;
+        let (_, environment) = readable(transaction, &access, &project, &environment)?;
         let write = if form.compiled { transfer::export_compiled } else { transfer::export };
         Ok::<_, Problem>((write(transaction, &environment)?, change::integer(environment.revision)?))
     });
