@@ -74,9 +74,8 @@ pub(crate) fn commit(
     author: &Author,
     action: &str,
     edits: Vec<Edit>,
-    deliberate: bool,
 ) -> Result<u64, Problem> {
-    commit_all(transaction, environment, author, action, edits, Vec::new(), deliberate)
+    commit_all(transaction, environment, author, action, edits, Vec::new())
 }
 
 /// The same with edits of segments.
@@ -90,9 +89,8 @@ pub(crate) fn commit_all(
     action: &str,
     edits: Vec<Edit>,
     segments: Vec<SegmentEdit>,
-    deliberate: bool,
 ) -> Result<u64, Problem> {
-    let deliberate = deliberate || author.deliberate;
+    let deliberate = author.deliberate;
     let revision = environment.revision + 1;
     let number = integer(revision)?;
     let time_ms = now_ms();

@@ -59,5 +59,5 @@ fn commit(
     action: &str,
     edits: Vec<Edit>,
 ) -> Result<u64, Problem> {
-    if edits.is_empty() { Ok(to.revision) } else { change::commit(transaction, to, author, action, edits, false) }
+    if edits.is_empty() { Ok(to.revision) } else { change::commit(transaction, to, author, action, edits) }
 }

@@ -134,7 +134,7 @@ pub(crate) fn create(
         Some(model) => segment::copies(transaction, model)?,
         None => Vec::new(),
     };
-    change::commit_all(transaction, &environment, author, "environment.create", edits, segments, false)?;
+    change::commit_all(transaction, &environment, author, "environment.create", edits, segments)?;
     if let Some(model) = &model {
         segment::share_parts(transaction, model, &environment)?;
     }
@@ -220,7 +220,7 @@ pub(crate) fn begin_epoch(
         let environment = Environment { epoch: found.epoch.max(other) + 1, ..found };
         let values = [change::integer(environment.epoch)?.into(), id.into()];
         transaction.execute("UPDATE environment SET epoch = $1 WHERE id = $2", &values)?;
-        let revision = change::commit(transaction, &environment, &author, "environment.restore", Vec::new(), false)?;
+        let revision = change::commit(transaction, &environment, &author, "environment.restore", Vec::new())?;
         begun.push((environment.path, environment.epoch, revision));
     }
     Ok(begun)

@@ -142,7 +142,7 @@ pub(crate) fn create(
     for environment in &environments {
         let config = configs.remove(&environment.key).unwrap_or_else(|| flag.body.first_config());
         let edits = vec![Edit { before: None, after: Configured { flag: flag.clone(), config } }];
-        change::commit(transaction, environment, author, "flag.create", edits, false)
+        change::commit(transaction, environment, author, "flag.create", edits)
             .map_err(|problem| problem.within(&format!("/environments/{}", environment.key)))?;
     }
     if let Some(unknown) = configs.keys().next() {
@@ -244,7 +244,7 @@ fn change_everywhere(
         let Some((config, _)) = change::config(transaction, environment.id, old.id)? else { continue };
         let before = Some(Configured { flag: old.clone(), config: config.clone() });
         let edits = vec![Edit { before, after: Configured { flag: new.clone(), config } }];
-        change::commit(transaction, environment, author, action, edits, false).map_err(|problem| {
+        change::commit(transaction, environment, author, action, edits).map_err(|problem| {
             Problem::conflict(format!("in the environment {:?}: {}", environment.key, problem.detail()))
         })?;
     }
@@ -272,7 +272,7 @@ pub(crate) fn configure(
     }
     let configured = |config| Configured { flag: flag.clone(), config };
     let edits = vec![Edit { before: Some(configured(before)), after: configured(after) }];
-    change::commit(transaction, environment, author, "flag.configure", edits, false)
+    change::commit(transaction, environment, author, "flag.configure", edits)
 }
 
 /// Configures flags as they were at a revision: a change like any other. Flags that came later are disabled.
@@ -309,7 +309,8 @@ pub(crate) fn roll_back(
         return Ok(environment.revision);
     }
     // Somebody asked for just this.
-    change::commit(transaction, environment, author, "environment.rollback", edits, true)
+    let author = Author { deliberate: true, ..author.clone() };
+    change::commit(transaction, environment, &author, "environment.rollback", edits)
 }
 
 pub(crate) fn find(transaction: &mut dyn Transaction, project: &Project, key: &str) -> Result<Flag, Problem> {

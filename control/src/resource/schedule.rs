@@ -249,7 +249,7 @@ pub(crate) fn fire(transaction: &mut dyn Transaction, due: Due, now_ms: i64) -> 
     } else {
         let configured = |config| Configured { flag: flag.clone(), config };
         let edits = vec![Edit { before: Some(configured(old)), after: configured(new) }];
-        change::commit(transaction, &environment, &author, "schedule.apply", edits, false)?
+        change::commit(transaction, &environment, &author, "schedule.apply", edits)?
     };
     let sql = "UPDATE schedule SET revision = $2 WHERE id = $1";
     transaction.execute(sql, &[due.id.into(), integer(revision)?.into()])?;

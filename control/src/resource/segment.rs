@@ -236,7 +236,7 @@ fn commit(
     let key = after.key.clone();
     let after = Segment { changed_ms: now_ms(), ..after };
     let edits = vec![SegmentEdit { before: before.cloned(), after }];
-    change::commit_all(transaction, environment, author, action, Vec::new(), edits, false)?;
+    change::commit_all(transaction, environment, author, action, Vec::new(), edits)?;
     find(transaction, environment, &key)
 }
 

@@ -92,10 +92,10 @@ pub(crate) fn import(
         let Some(edits) = edits.remove(&environment.id) else { continue };
         if environment.id == target.id {
             let only = (edits.len() == 1).then(|| edits.first().map(|edit| place(&edit.after.flag.key))).flatten();
-            imported.revision = change::commit(transaction, environment, author, "environment.import", edits, false)
+            imported.revision = change::commit(transaction, environment, author, "environment.import", edits)
                 .map_err(|problem| problem.within(&only.unwrap_or_default()))?;
         } else {
-            change::commit(transaction, environment, author, "flag.import", edits, false).map_err(|problem| {
+            change::commit(transaction, environment, author, "flag.import", edits).map_err(|problem| {
                 Problem::conflict(format!("in the environment {:?}: {}", environment.key, problem.detail()))
             })?;
         }
