@@ -57,29 +57,6 @@ impl Segments {
         let named = |(content, label)| PreparedList { label, content, ids: 0, file: PathBuf::new() };
         (rules, (1..).zip(lists).map(named).collect())
     }
-
-    /// The rule with conditions in the place of references: in another flag what they say of the flag's key would mean another.
-    fn written_out(&self, rule: Value) -> Value {
-        self.written_out_to(rule, DEEPEST)
-    }
-
-    fn written_out_to(&self, rule: Value, depth: usize) -> Value {
-        if let Some(condition) = reference(&rule).and_then(|key| self.rules.get(key)).filter(|_| depth > 0) {
-            return self.written_out_to(condition.clone(), depth - 1);
-        }
-        match rule {
-            Value::Array(items) => items.into_iter().map(|item| self.written_out_to(item, depth)).collect(),
-            Value::Object(object) => {
-                object.into_iter().map(|(name, value)| (name, self.written_out_to(value, depth))).collect()
-            }
-            other => other,
-        }
-    }
-}
-
-/// The key in `{"$ref": KEY}`.
-fn reference(rule: &Value) -> Option<&str> {
-    rule.as_object().filter(|object| object.len() == 1)?.get("$ref")?.as_str()
 }
 
 /// The keys of the segments that a rule refers to.
@@ -87,7 +64,7 @@ pub(crate) fn refers_to(rule: &Value) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     let mut waiting = vec![rule];
     while let Some(value) = waiting.pop() {
-        keys.extend(reference(value).map(str::to_owned));
+        keys.extend(evaluators::reference(value).map(str::to_owned));
         match value {
             Value::Object(object) => {
                 let path = object.get("var").map(|path| path.get(0).unwrap_or(path));
@@ -206,7 +183,7 @@ fn rule<'k>(configured: &'k Configured, known: Others<'k>, path: &mut Vec<&'k st
     let Configured { flag, config } = configured;
     let targeting = match &config.targeting {
         Some(targeting) if !config.evaluators.is_empty() => {
-            let written_out = evaluators::written_out(targeting, &config.evaluators);
+            let written_out = evaluators::written_out(targeting, |name| config.evaluators.get(name));
             let detail = "the evaluators name each other in a circle, or are too much when they are written out";
             Some(
                 written_out
@@ -277,7 +254,14 @@ fn serves<'k>(
     }
     let is_default = config.default_variant.as_ref().is_some_and(|name| variants.contains(name));
     let Some(rule) = rule(needed, known, path)? else { return Ok(Value::Bool(is_default)) };
-    let rule = as_of(known.1.written_out(rule), &flag.key);
+    // In another flag, what a condition says of the flag's key would mean that one's.
+    let rule = evaluators::written_out(&rule, |key| known.1.rules.get(key)).ok_or_else(|| {
+        vec![Fault {
+            pointer: String::new(),
+            detail: format!("the segments that {:?} names are too much when they are written out", flag.key),
+        }]
+    })?;
+    let rule = as_of(rule, &flag.key);
     // What is no text (a rule may give true, or 1) names a variant by its JSON text: `cat` makes that of it, and nothing of null.
     let name = json!({"cat": [rule]});
     let named = json!({"in": [name, variants]});

@@ -1,4 +1,4 @@
-//! Rules that a targeting names by `{"$ref": "NAME"}`, as flagd's `$evaluators` have them.
+//! Rules that others name by `{"$ref": "NAME"}`, as flagd's `$evaluators` have them: a flag's own, or segments.
 
 use serde_json::{Map, Value};
 
@@ -8,11 +8,11 @@ const DEEPEST: usize = 32;
 /// How many values a rule may have when all is written out: beyond what a host takes, so that nobody waits for what is refused anyway.
 const MOST_VALUES: usize = 100_000;
 
-/// A rule with what it names written out. What names nothing that is there stays as it is.
+/// A rule with what it names, as `find` tells, written out. What names nothing that is there stays as it is.
 ///
 /// `None` where that comes to no end, or to too much.
-pub(crate) fn written_out(rule: &Value, evaluators: &Map<String, Value>) -> Option<Value> {
-    Writer { evaluators, values: 0 }.write(rule, 0)
+pub(crate) fn written_out<'e>(rule: &Value, find: impl Fn(&str) -> Option<&'e Value>) -> Option<Value> {
+    Writer { find, values: 0 }.write(rule, 0)
 }
 
 /// Those of `evaluators` that a rule names, and that these name.
@@ -37,18 +37,18 @@ pub(crate) fn named<'e>(
     }
 }
 
-struct Writer<'e> {
-    evaluators: &'e Map<String, Value>,
+struct Writer<F> {
+    find: F,
     values: usize,
 }
 
-impl Writer<'_> {
+impl<'e, F: Fn(&str) -> Option<&'e Value>> Writer<F> {
     fn write(&mut self, rule: &Value, depth: usize) -> Option<Value> {
         self.values += 1;
         if depth > DEEPEST || self.values > MOST_VALUES {
             return None;
         }
-        if let Some(named) = reference(rule).and_then(|name| self.evaluators.get(name)) {
+        if let Some(named) = reference(rule).and_then(|name| (self.find)(name)) {
             return self.write(named, depth + 1);
         }
         match rule {
@@ -62,7 +62,8 @@ impl Writer<'_> {
     }
 }
 
-fn reference(value: &Value) -> Option<&str> {
+/// The name in `{"$ref": NAME}`.
+pub(crate) fn reference(value: &Value) -> Option<&str> {
     let object = value.as_object().filter(|object| object.len() == 1)?;
     object.get("$ref")?.as_str()
 }
@@ -81,7 +82,7 @@ mod tests {
         let evaluators = map(json!({"a": {"==": [{"$ref": "b"}, 1]}, "b": {"var": "x"}, "unused": true}));
         let rule = json!({"if": [{"$ref": "a"}, "on", {"$ref": "nobody"}]});
         let expected = json!({"if": [{"==": [{"var": "x"}, 1]}, "on", {"$ref": "nobody"}]});
-        assert_eq!(written_out(&rule, &evaluators), Some(expected));
+        assert_eq!(written_out(&rule, |name| evaluators.get(name)), Some(expected));
         let mut found = std::collections::BTreeMap::new();
         named(&rule, &evaluators, &mut found);
         assert_eq!(found.into_keys().collect::<Vec<_>>(), ["a", "b"]);
@@ -90,14 +91,14 @@ mod tests {
     #[test]
     fn what_comes_to_no_end_is_given_up() {
         let circle = map(json!({"a": {"!": [{"$ref": "b"}]}, "b": {"$ref": "a"}}));
-        assert_eq!(written_out(&json!({"$ref": "a"}), &circle), None);
+        assert_eq!(written_out(&json!({"$ref": "a"}), |name| circle.get(name)), None);
         let doubling: Map<String, Value> = (0..30)
             .map(|at| {
                 (format!("r{at}"), json!({"and": [{"$ref": format!("r{}", at + 1)}, {"$ref": format!("r{}", at + 1)}]}))
             })
             .chain([("r30".to_owned(), json!(true))])
             .collect();
-        assert_eq!(written_out(&json!({"$ref": "r0"}), &doubling), None, "2^30 values");
+        assert_eq!(written_out(&json!({"$ref": "r0"}), |name| doubling.get(name)), None, "2^30 values");
         let mut found = std::collections::BTreeMap::new();
         named(&json!({"$ref": "r0"}), &doubling, &mut found);
         assert_eq!(found.len(), 31);

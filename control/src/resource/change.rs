@@ -101,7 +101,8 @@ pub(crate) fn commit_all(
     let mut changed: BTreeSet<String> = edits.iter().map(|edit| edit.after.flag.key.clone()).collect();
     changed.extend(told.flags);
     let Compiled { flags, removed, lost } = compile(transaction, environment.id, changed)?;
-    let evaluators = if told.rules_changed { Some(evaluators(transaction, environment.id)?) } else { None };
+    let evaluators =
+        if told.rules_changed { Some(evaluators(segment::all(transaction, environment.id)?.rules)?) } else { None };
     let stamp = Stamp {
         environment: environment.path.clone(),
         epoch: environment.epoch,
@@ -330,9 +331,8 @@ pub(crate) fn definitions(transaction: &mut dyn Transaction, environment_id: i64
     Ok(definitions)
 }
 
-/// The rules that flags of an environment share.
-pub(crate) fn evaluators(transaction: &mut dyn Transaction, environment_id: i64) -> Result<Definitions, StoreError> {
-    let rules = segment::all(transaction, environment_id)?.rules;
+/// The rules that flags of an environment share, as hosts get them.
+pub(crate) fn evaluators(rules: BTreeMap<String, Json>) -> Result<Definitions, StoreError> {
     rules.into_iter().map(|(key, condition)| Ok((key, raw(condition.to_string())?))).collect()
 }
 

@@ -6,8 +6,8 @@ use serde_json::{Value as Json, json};
 
 use super::change::{self, Author, Edit};
 use super::environment::{self, Environment};
-use super::log;
 use super::project::Project;
+use super::{like, log};
 use crate::clock::now_ms;
 use crate::definition::Configured;
 use crate::model::{Config, Flag, FlagBody, FlagKind, FlagState, FlagType, check_key};
@@ -367,11 +367,6 @@ pub(crate) fn list(
         "SELECT {COLUMNS} FROM flag WHERE project_id = $1 AND archived_ms {archived}{condition} ORDER BY {order} LIMIT $2"
     );
     transaction.rows(&sql, &values)?.iter_mut().map(|row| Ok(from(row)?)).collect()
-}
-
-/// A pattern for texts with this part, whose characters mean themselves.
-fn like(part: &str) -> String {
-    format!("%{}%", part.replace('!', "!!").replace('%', "!%").replace('_', "!_"))
 }
 
 /// At most `limit` flags of an environment after the key `after`, sorted, each with its configuration and the revision of that.

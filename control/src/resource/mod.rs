@@ -12,3 +12,8 @@ pub(crate) mod schedule;
 pub(crate) mod segment;
 pub(crate) mod token;
 pub(crate) mod transfer;
+
+/// A pattern for texts with this part, whose characters mean themselves.
+fn like(part: &str) -> String {
+    format!("%{}%", part.replace('!', "!!").replace('%', "!%").replace('_', "!_"))
+}

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::change::{self, Author};
 use super::environment::Environment;
-use super::part;
+use super::{like, part};
 use crate::clock::now_ms;
 use crate::definition::{Segments, check_condition, refers_to};
 use crate::model::{check_key, check_text};
@@ -401,9 +401,7 @@ pub(crate) fn list(
     let mut values: Vec<Value> = vec![environment.id.into(), filter.after.as_str().into(), filter.limit.into()];
     let mut search = String::new();
     for word in filter.search.split_whitespace() {
-        // The characters that mean something to LIKE, taken as they are.
-        let word = word.to_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
-        values.push(format!("%{word}%").into());
+        values.push(like(&word.to_lowercase()).into());
         let text = "LOWER(key || ' ' || name || ' ' || description)";
         search.push_str(&format!(" AND {text} LIKE ${} ESCAPE '!'", values.len()));
     }

@@ -12,6 +12,7 @@ use super::Live;
 use super::live::KEPT;
 use crate::auth::Auth;
 use crate::clock::now_ms;
+use crate::definition::Segments;
 use crate::resource::{change, environment, segment};
 use crate::store::{News, Store, StoreError, Told, Transaction};
 
@@ -220,8 +221,8 @@ fn read(transaction: &mut dyn Transaction, id: i64) -> Result<Option<Loaded>, St
         time_ms: u64::try_from(time_ms).unwrap_or(0),
         lost: Some(environment.lost),
     };
-    let evaluators = change::evaluators(transaction, id)?;
-    let snapshot = Snapshot { stamp, flags, evaluators, lists: segment::all(transaction, id)?.lists };
+    let Segments { rules, lists } = segment::all(transaction, id)?;
+    let snapshot = Snapshot { stamp, flags, evaluators: change::evaluators(rules)?, lists };
     let changes = change::latest_texts(transaction, id, environment.epoch, KEPT)?;
     Ok(Some((environment.path.clone(), environment.project_id, environment.secret(), snapshot, changes)))
 }
