@@ -28,6 +28,13 @@ pub(crate) struct Configured {
     pub(crate) config: Config,
 }
 
+impl Configured {
+    /// The keys of the segments that it refers to, in its targeting or in rules of its own.
+    pub(crate) fn refers_to(&self) -> BTreeSet<String> {
+        self.config.targeting.iter().chain(self.config.evaluators.values()).flat_map(refers_to).collect()
+    }
+}
+
 /// The flags that others may need, by key.
 pub(crate) type Known = BTreeMap<String, Configured>;
 

@@ -19,7 +19,7 @@ use super::environment::Environment;
 use super::segment::{self, SegmentEdit};
 use super::{flag, loss};
 use crate::clock::now_ms;
-use crate::definition::{Configured, Known, Segments, definition, refers_to};
+use crate::definition::{Configured, Known, Segments, definition};
 use crate::model::{Config, escaped};
 use crate::problem::Problem;
 use crate::store::{News, StoreError, Transaction, Value};
@@ -171,9 +171,9 @@ fn store(transaction: &mut dyn Transaction, environment_id: i64, edit: &Edit, re
                    WHERE project_id = (SELECT project_id FROM flag WHERE id = $2) AND key = $3";
         transaction.execute(sql, &[environment_id.into(), flag.id.into(), key.into()])?;
     }
-    let uses = |configured: &Configured| configured.config.targeting.as_ref().map(refers_to).unwrap_or_default();
-    if uses(&edit.after) != edit.before.as_ref().map(uses).unwrap_or_default() {
-        segment::note_uses(transaction, environment_id, "flag", &flag.key, config.targeting.as_ref())?;
+    let uses = edit.after.refers_to();
+    if uses != edit.before.as_ref().map(Configured::refers_to).unwrap_or_default() {
+        segment::note_uses(transaction, environment_id, "flag", &flag.key, &uses)?;
     }
     Ok(())
 }
@@ -197,8 +197,7 @@ fn compile(
     changed: BTreeSet<String>,
 ) -> Result<Compiled, Problem> {
     let Neighbours { known, to_compile, mut published } = neighbours(transaction, environment_id, &changed)?;
-    let mut rules = known.values().filter_map(|configured| configured.config.targeting.as_ref());
-    let segments = if rules.any(|rule| !refers_to(rule).is_empty()) {
+    let segments = if known.values().any(|configured| !configured.refers_to().is_empty()) {
         segment::all(transaction, environment_id)?
     } else {
         Segments::default()

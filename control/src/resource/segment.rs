@@ -261,7 +261,8 @@ pub(super) fn store(
         let list = |segment: &Segment| segment.is_live(SegmentKind::List).then(|| segment.list.clone());
         if before.as_ref().and_then(condition) != condition(after) {
             told.rules_changed = true;
-            note_uses(transaction, environment_id, "segment", &after.key, after.body.condition.as_ref())?;
+            let uses = after.body.condition.as_ref().map(refers_to).unwrap_or_default();
+            note_uses(transaction, environment_id, "segment", &after.key, &uses)?;
             told.flags.extend(users(transaction, environment_id, &after.key)?);
         }
         if before.as_ref().and_then(list) != list(after) {
@@ -301,19 +302,19 @@ pub(super) fn log(
     Ok(())
 }
 
-/// Remembers which segments a rule refers to.
+/// Remembers which segments the rules of a flag or segment refer to.
 pub(super) fn note_uses(
     transaction: &mut dyn Transaction,
     environment_id: i64,
     user_kind: &str,
     user_key: &str,
-    rule: Option<&Json>,
+    uses: &BTreeSet<String>,
 ) -> Result<(), StoreError> {
     let values = [environment_id.into(), user_kind.into(), user_key.into()];
     let sql = "DELETE FROM segment_use WHERE environment_id = $1 AND user_kind = $2 AND user_key = $3";
     transaction.execute(sql, &values)?;
-    for segment_key in rule.map(refers_to).unwrap_or_default() {
-        let values = [environment_id.into(), user_kind.into(), user_key.into(), segment_key.into()];
+    for segment_key in uses {
+        let values = [environment_id.into(), user_kind.into(), user_key.into(), segment_key.as_str().into()];
         let sql = "INSERT INTO segment_use (environment_id, user_kind, user_key, segment_key) VALUES ($1, $2, $3, $4)";
         transaction.execute(sql, &values)?;
     }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json, json};
 
 use super::change::{self, Author, Edit};
 use super::environment::Environment;
-use super::flag;
 use super::project::Project;
+use super::{flag, segment};
 use crate::clock::now_ms;
 use crate::definition::Configured;
+use crate::evaluators;
 use crate::file::{self, FileFlag, place};
 use crate::model::{Flag, check_key};
 use crate::problem::Problem;
@@ -47,11 +48,17 @@ pub(crate) fn import(
     let mut imported = Imported::default();
     // By the environment's id.
     let mut edits: BTreeMap<i64, Vec<Edit>> = BTreeMap::new();
+    let segments = segment::all(transaction, target.id)?.rules;
     for (key, wanted) in flags {
+        let mut config = wanted.config.clone();
+        // What is a segment here stays one. Of some of its rules the others might mean another, so it is all of them or none.
+        if config.evaluators.iter().all(|(name, rule)| segments.get(name) == Some(rule)) {
+            config.evaluators.clear();
+        }
         let Some(old) = known.get(key) else {
             let flag = new_flag(transaction, project, key, wanted).map_err(|problem| problem.within(&place(key)))?;
             for environment in environments {
-                let config = if environment.id == target.id { wanted.config.clone() } else { flag.body.first_config() };
+                let config = if environment.id == target.id { config.clone() } else { flag.body.first_config() };
                 let after = Configured { flag: flag.clone(), config };
                 edits.entry(environment.id).or_default().push(Edit { before: None, after });
             }
@@ -71,7 +78,7 @@ pub(crate) fn import(
                 continue;
             }
             let Some((before, _)) = change::config(transaction, environment.id, old.id)? else { continue };
-            let after = if is_target { wanted.config.clone() } else { before.clone() };
+            let after = if is_target { config.clone() } else { before.clone() };
             if after == before && new.version == old.version {
                 continue;
             }
@@ -116,7 +123,19 @@ fn new_flag(
 
 /// All flags of an environment that hosts have, as the file that [`import`] makes them of again.
 pub(crate) fn export(transaction: &mut dyn Transaction, environment: &Environment) -> Result<Json, StoreError> {
-    Ok(file::written(&flag::all_configured(transaction, environment.id)?))
+    let shared: Map<String, Json> = segment::all(transaction, environment.id)?.rules.into_iter().collect();
+    let mut flags = flag::all_configured(transaction, environment.id)?;
+    for Configured { config, .. } in &mut flags {
+        let mut named = BTreeMap::new();
+        for rule in config.targeting.iter().chain(config.evaluators.values()) {
+            evaluators::named(rule, &shared, &mut named);
+        }
+        for (name, rule) in named {
+            // What the flag itself calls so counts.
+            config.evaluators.entry(name).or_insert_with(|| rule.clone());
+        }
+    }
+    Ok(file::written(&flags))
 }
 
 /// The same as hosts get it: any flagd gives the same answers with it.
@@ -125,10 +144,15 @@ pub(crate) fn export_compiled(
     environment: &Environment,
 ) -> Result<Json, StoreError> {
     let definitions = change::definitions(transaction, environment.id)?;
-    let mut flags = serde_json::Map::new();
+    let mut flags = Map::new();
     for (key, definition) in definitions {
         let json = serde_json::from_str(definition.get()).map_err(|error| StoreError::Broken(error.to_string()))?;
         flags.insert(key, json);
     }
-    Ok(serde_json::json!({"flags": flags}))
+    let mut file = json!({"flags": flags});
+    let rules = segment::all(transaction, environment.id)?.rules;
+    if !rules.is_empty() {
+        file["$evaluators"] = json!(rules);
+    }
+    Ok(file)
 }

@@ -155,6 +155,39 @@ fn a_prerequisite_on_a_flag_with_a_segment_means_what_that_flag_does() {
 }
 
 #[test]
+fn a_file_has_the_rules_that_its_flags_share() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        let staff = json!({"ends_with": [{"var": "email"}, "@shop.example"]});
+        let testers = json!({"or": [{"$ref": "staff"}, {"var": "beta"}]});
+        for (key, condition) in [("staff", &staff), ("testers", &testers)] {
+            admin.post(SEGMENTS, json!({"key": key, "kind": "rule", "condition": condition})).expect(201);
+        }
+        admin.post("/api/v1/projects/shop/flags", json!({"key": "a"})).expect(201);
+        let config = json!({"state": "ENABLED", "targeting": {"if": [{"$ref": "testers"}, "on"]}});
+        admin.patch(&format!("{TEST}/flags/a"), config).expect(200);
+        let shared = json!({"staff": staff, "testers": testers});
+        for form in ["", "?compiled=true"] {
+            assert_eq!(admin.get(&format!("{TEST}/export{form}")).expect(200)["$evaluators"], shared, "{form}");
+        }
+        let file = admin.get(&format!("{TEST}/export")).expect(200);
+        // Where they are segments they stay that; elsewhere they become the flag's own.
+        let imported = admin.post(&format!("{TEST}/import"), file.clone()).expect(200);
+        assert_eq!((&imported["changed"], &imported["unchanged"]), (&json!([]), &json!(1)));
+        let live = "/api/v1/projects/shop/environments/live";
+        assert_eq!(admin.post(&format!("{live}/import"), file).expect(200)["changed"], json!(["a"]));
+        assert_eq!(admin.get(&format!("{live}/flags/a")).expect(200)["evaluators"], shared);
+
+        // A rule of the flag's own refers to a segment as its targeting does.
+        let own = json!({"targeting": {"if": [{"$ref": "mine"}, "on"]}, "evaluators": {"mine": {"!": [{"$ref": "testers"}]}}});
+        admin.patch(&format!("{TEST}/flags/a"), own).expect(200);
+        let refused = admin.post(&format!("{SEGMENTS}/testers/archive"), json!({})).expect(409);
+        assert_eq!(refused["detail"], "the flag \"a\" refers to it");
+    });
+}
+
+#[test]
 fn a_list_is_uploaded_added_to_taken_from_and_compacted() {
     on_both(|database| {
         let server = database.serve();
