@@ -349,18 +349,23 @@ impl Keep {
     }
 
     fn write_with(&self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-        let temporary = self.dir.join(format!(".{name}.new"));
-        let written = (|| {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            fill(&mut file)?;
-            file.sync_data()?;
-            fs::rename(&temporary, self.dir.join(name))
-        })();
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        written
+        replace(&self.dir, name, fill)
     }
+}
+
+/// Writes a file whole: under another name, flushed, then renamed. What failed leaves nothing behind.
+pub(crate) fn replace(dir: &Path, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let temporary = dir.join(format!(".{name}.new"));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        fill(&mut file)?;
+        file.sync_data()?;
+        fs::rename(&temporary, dir.join(name))
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
 }
 
 fn uses_name(generation: u64) -> String {

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use super::ControlSpec;
 use super::http::{Failure, Http, worth};
+use crate::keep::replace;
 
 /// How long is waited after something failed, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
@@ -208,13 +209,11 @@ fn build(dir: &Path, list: &List) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     let name = format!("list-{}-{:016x}-{}", list.content(), built.name(), list.ids);
-    let temporary = dir.join(format!(".{name}.new"));
-    let _remover = Remover(&temporary);
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    let mut buffered = io::BufWriter::with_capacity(256 << 10, file);
-    built.write_to(&mut buffered)?;
-    buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;
-    fs::rename(&temporary, dir.join(name))
+    replace(dir, &name, |file| {
+        let mut buffered = io::BufWriter::with_capacity(256 << 10, file);
+        built.write_to(&mut buffered)?;
+        buffered.flush()
+    })
 }
 
 fn sweep(dir: &Path, is_used: impl Fn(&str) -> bool) {
