@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use flags_sync::{Change, Trust};
 
+use super::floor;
 use super::http::{Connection, request};
 use super::load::{Load, Order, Role, data_of, value_of};
 use super::plane::{Database, ENVIRONMENT, Plane, config, config_path, processor_seconds, resident_bytes};
@@ -29,6 +30,7 @@ const BLOCKS: usize = 4;
 #[derive(Clone, Copy)]
 pub(super) enum Of {
     Cpu,
+    Floor,
     Memory,
 }
 
@@ -37,6 +39,8 @@ pub(super) enum Of {
 pub(crate) struct Cost {
     /// Of the server for each stream and change, beyond what the change takes without streams, in microseconds: a block each.
     cpu_us: Vec<f64>,
+    /// The same of a server that only writes: a block each.
+    floor_us: Vec<f64>,
     /// Of the server for each stream: the first block's is what counts, later ones find memory that was given back.
     memory_kib: Vec<f64>,
     /// Of the whole server, at most.
@@ -58,15 +62,15 @@ pub(super) fn cost(lab: &Lab, size: usize, of: Of) -> Result<Option<Figures>> {
     let cost = costs.get(size).context("a size")?;
     Ok(Some(match of {
         Of::Cpu => Figures::of(cost.cpu_us.clone())?,
+        Of::Floor => Figures::of(cost.floor_us.clone())?,
         Of::Memory => Figures::exact(*cost.memory_kib.first().context("a block")?),
     }))
 }
 
-pub(super) fn growth(lab: &Lab) -> Result<Option<Figures>> {
-    let Some(costs) = costs(lab)? else { return Ok(None) };
-    let median = |cost: &Cost| Figures::of(cost.cpu_us.clone()).map(|figures| figures.median);
-    let (few, many) = (median(&costs[1])?, median(&costs[3])?);
-    Ok(Some(Figures::exact(many / few)))
+/// How much more it is for the most streams than for a hundred.
+pub(super) fn growth(lab: &Lab, of: Of) -> Result<Option<Figures>> {
+    let (Some(few), Some(many)) = (cost(lab, 1, of)?, cost(lab, 3, of)?) else { return Ok(None) };
+    Ok(Some(Figures::exact(many.median / few.median)))
 }
 
 /// Streams that are held until this is dropped.
@@ -97,7 +101,8 @@ fn costs(lab: &Lab) -> Result<Option<Vec<Cost>>> {
 
 fn measure(plane: &Plane, writer: &mut Writer, streams: usize, changes: usize) -> Result<Cost> {
     let number = changes / BLOCKS;
-    let (mut cpu_us, mut memory_kib, mut resident_mib, mut last) = (Vec::new(), Vec::new(), 0.0, Vec::new());
+    let (mut cpu_us, mut floor_us, mut memory_kib, mut last) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut resident_mib = 0.0;
     for _ in 0..BLOCKS {
         // In turns, so that what disturbs one disturbs the other. Where there are few, some more: a change itself takes
         // much longer than handing it to one stream.
@@ -107,6 +112,7 @@ fn measure(plane: &Plane, writer: &mut Writer, streams: usize, changes: usize) -
         let without = (processor_seconds(plane.pid())? - before) / count(alone);
         let block = block(plane, writer, streams, number)?;
         cpu_us.push((block.seconds / count(number) - without) * 1e6 / count(streams));
+        floor_us.push(floor::block(streams, number, block.event_bytes)?);
         memory_kib.push(block.memory_kib);
         resident_mib = block.resident_mib.max(resident_mib);
         last.extend(block.last);
@@ -116,7 +122,7 @@ fn measure(plane: &Plane, writer: &mut Writer, streams: usize, changes: usize) -
         let committed = committed.get(&revision).with_context(|| format!("revision {revision} is not in the log"))?;
         Ok((at - committed) / 1e3)
     });
-    Ok(Cost { cpu_us, memory_kib, resident_mib, last_ms: last_ms.collect::<Result<_>>()? })
+    Ok(Cost { cpu_us, floor_us, memory_kib, resident_mib, last_ms: last_ms.collect::<Result<_>>()? })
 }
 
 /// Some changes with streams attached.
@@ -125,6 +131,8 @@ struct Block {
     seconds: f64,
     memory_kib: f64,
     resident_mib: f64,
+    /// How long an event is.
+    event_bytes: usize,
     /// By revision, when the last stream had it.
     last: Vec<(u64, f64)>,
 }
@@ -133,13 +141,14 @@ fn block(plane: &Plane, writer: &mut Writer, streams: usize, changes: usize) -> 
     let before = resident_bytes(plane.pid())?;
     let mut load = follow(plane, streams)?;
     let seconds = processor_seconds(plane.pid())?;
-    let mut last = Vec::new();
+    let (mut event_bytes, mut last) = (0, Vec::new());
     for _ in 0..changes {
         let revision = writer.next(plane)?;
         load.order(&Order::Until { id: format!("1.{revision}") })?;
         let done = load.answer()?;
         ensure!(done.answers == streams as u64, "{} streams have the change", done.answers);
         check(&done.event, revision)?;
+        event_bytes = done.event.len();
         last.push((revision, done.at[2]));
     }
     let seconds = processor_seconds(plane.pid())? - seconds;
@@ -148,7 +157,7 @@ fn block(plane: &Plane, writer: &mut Writer, streams: usize, changes: usize) -> 
     // Until the server has noticed that they are gone.
     thread::sleep(Duration::from_millis(400));
     let memory_kib = (resident - before).max(0.0) / 1024.0 / count(streams);
-    Ok(Block { seconds, memory_kib, resident_mib: resident / f64::from(1 << 20), last })
+    Ok(Block { seconds, event_bytes, memory_kib, resident_mib: resident / f64::from(1 << 20), last })
 }
 
 /// All streams got the same bytes, and those are the signed change to this revision.

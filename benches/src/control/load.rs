@@ -257,7 +257,7 @@ impl Stream {
 }
 
 /// Each stream is a file here.
-fn raise_limit_of_files() -> Result<()> {
+pub(super) fn raise_limit_of_files() -> Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("cannot raise the limit of open files")

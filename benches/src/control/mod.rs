@@ -8,6 +8,7 @@
 //!
 //! Server, load, database and readers share the machine's processors; what each took is told where it matters.
 
+mod floor;
 mod hosts;
 mod http;
 mod large;
@@ -125,7 +126,28 @@ pub(crate) const ROWS: &[Row] = &[
         about: "processor time for a stream and change, 10 000 streams over 100: constant is 1, less is better",
         unit: "×",
         target: Target::AtMost(1.2),
-        measure: hosts::growth,
+        measure: |lab| hosts::growth(lab, hosts::Of::Cpu),
+    },
+    Row {
+        name: "control-host-floor-100",
+        about: "a bare loop that writes the same event to as many sockets, for each write: 100 sockets",
+        unit: "µs",
+        target: Target::None,
+        measure: |lab| hosts::cost(lab, 1, hosts::Of::Floor),
+    },
+    Row {
+        name: "control-host-floor-10k",
+        about: "the same, 10 000 sockets",
+        unit: "µs",
+        target: Target::None,
+        measure: |lab| hosts::cost(lab, 3, hosts::Of::Floor),
+    },
+    Row {
+        name: "control-host-floor-growth",
+        about: "the bare loop's time for a write, 10 000 sockets over 100: what of control-host-growth is the kernel's",
+        unit: "×",
+        target: Target::None,
+        measure: |lab| hosts::growth(lab, hosts::Of::Floor),
     },
     Row {
         name: "control-304",
