@@ -158,7 +158,12 @@ pub(crate) fn run_logged(name: &str, command: &mut Command, log: &Path, limit: D
 
 /// Runs `command` to its end, its output where ours goes; an error when it fails.
 pub(crate) fn run(name: &str, command: &mut Command) -> Result<()> {
-    let status = Program::start(name, command.stdin(Stdio::null()))?.wait(Duration::from_secs(3600))?;
+    run_within(name, command, Duration::from_secs(3600))
+}
+
+/// The same; kills it after `limit`.
+pub(crate) fn run_within(name: &str, command: &mut Command, limit: Duration) -> Result<()> {
+    let status = Program::start(name, command.stdin(Stdio::null()))?.wait(limit)?;
     if !status.success() {
         bail!("{name} failed: {status}");
     }

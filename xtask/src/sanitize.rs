@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -16,6 +17,9 @@ const HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// The modules of the library whose tests miri runs.
 const MIRI_TESTS: &[&str] = &["definition::", "compile::", "snapshot::", "evaluate::"];
+
+/// What miri may take: most of an hour of a processor of its own.
+const MIRI_LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 /// Tests that come to no end under miri in minutes: they read lines of hundreds of kilobytes, documents of thousands of values, or
 /// thousands of generated inputs.
@@ -166,7 +170,9 @@ fn miri() -> Result<()> {
         return Ok(());
     }
     let mut command = Command::new("rustup");
-    command.args(["run", "nightly", "cargo", "miri", "test", "--quiet", "--package", "libflags", "--lib", "--"]);
+    command.args(["run", "nightly", "cargo", "miri", "test", "--package", "libflags", "--lib", "--"]);
+    // A test takes minutes: each is said when it ends, and how long it took.
+    command.args(["-Zunstable-options", "--report-time"]);
     command.args(MIRI_TESTS).args(MIRI_SKIPPED.iter().flat_map(|test| ["--skip", test])).current_dir(process::root());
     // Tests read the clock and the files they are given. rkyv's relative pointers lead out of the value that a reference covers, which
     // Stacked Borrows take for an error, and Tree Borrows do not.
@@ -176,7 +182,7 @@ fn miri() -> Result<()> {
     for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS"] {
         command.env_remove(name);
     }
-    process::run("miri", &mut command)
+    process::run_within("miri", &mut command, MIRI_LIMIT)
 }
 
 fn has_std_source() -> Result<bool> {
