@@ -1,11 +1,11 @@
 //! Who asks, and whether they may.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, header};
-use tokio::sync::watch;
 
 use crate::clock::now_ms;
 use crate::problem::Problem;
@@ -25,7 +25,8 @@ const MOST_REMEMBERED: usize = 10_000;
 pub(crate) struct Auth {
     store: Store,
     remembered: Mutex<Remembered>,
-    changes: watch::Sender<()>,
+    /// Counts how often tokens have changed, or may have.
+    changes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +46,7 @@ pub(crate) struct Access {
 
 impl Auth {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, remembered: Mutex::default(), changes: watch::Sender::new(()) }
+        Self { store, remembered: Mutex::default(), changes: AtomicU64::new(0) }
     }
 
     /// The token in the `Authorization` header.
@@ -76,7 +77,7 @@ impl Auth {
         }
     }
 
-    /// Tokens have changed, or may have.
+    /// Tokens have changed, or may have; who has been connected for long has to be [told](crate::sync::Hub::ring) then.
     pub(crate) fn forget(&self) {
         let mut remembered = self.lock();
         for (_, asked) in remembered.tokens.values_mut() {
@@ -85,12 +86,14 @@ impl Auth {
         }
         remembered.forgotten += 1;
         drop(remembered);
-        self.changes.send_replace(());
+        // ORDERING: Release, after what is remembered was made old: who sees the count asks the database.
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Tells when tokens have changed, or may have.
-    pub(crate) fn changes(&self) -> watch::Receiver<()> {
-        self.changes.subscribe()
+    /// How often tokens have changed, or may have.
+    pub(crate) fn changes(&self) -> u64 {
+        // ORDERING: Acquire; see `forget`.
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Writes down when tokens were last used.

@@ -101,6 +101,7 @@ async fn work(config: Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopping");
     app.stopping.send_replace(true);
+    app.hub.ring();
     match timeout(STOP_PATIENCE, server).await {
         Ok(ended) => ended?,
         Err(_) => tracing::warn!("some requests did not end in time"),

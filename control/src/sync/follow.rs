@@ -47,6 +47,13 @@ impl Hub {
         environments.iter().map(|(path, live)| (path.clone(), Arc::clone(live))).collect()
     }
 
+    /// Wakes all streams, to look at their tokens and whether the process ends.
+    pub(crate) fn ring(&self) {
+        for (_, live) in self.all() {
+            live.ring();
+        }
+    }
+
     /// What is wrong: nothing was read from the database yet, or not for a while.
     pub(crate) fn trouble(&self) -> Option<String> {
         let health = self.health.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -117,6 +124,7 @@ pub(crate) async fn follow(store: Store, hub: Arc<Hub>, auth: Arc<Auth>, mut tol
         }
         if tokens {
             auth.forget();
+            hub.ring();
         }
         if everything {
             let result = catch_up(&store, &hub, None).await;

@@ -97,6 +97,11 @@ impl Live {
         *self.newest.borrow()
     }
 
+    /// Wakes who has subscribed, though the state is the same.
+    pub(crate) fn ring(&self) {
+        self.newest.send_modify(|_| {});
+    }
+
     /// Tells of each new state.
     pub(crate) fn subscribe(&self) -> watch::Receiver<EventId> {
         self.newest.subscribe()

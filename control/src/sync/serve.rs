@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +14,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flags_sync::{Event, EventId};
 use futures_util::stream::unfold;
-use metrics::counter;
+use metrics::{Counter, counter};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::Live;
 use super::live::{Next, Sealed};
@@ -76,13 +77,24 @@ pub(crate) async fn stream(
     Extension(certified): Extension<ClientCertified>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    // Before the token is looked at: a change of tokens meanwhile is one that the stream has to look at.
+    let tokens = app.auth.changes();
     let (live, access) = admit(&app, &project, &environment, certified, &peer, &headers).await?;
     let place = app.limits.stream()?;
     let at = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
-    let news = live.subscribe();
-    let (tokens, stopping) = (app.auth.changes(), app.stopping.subscribe());
-    let stream =
-        Stream { app, live, access, news, tokens, stopping, at, waiting: Vec::new(), started: false, _place: place };
+    let stream = Stream {
+        news: live.subscribe(),
+        silence: Box::pin(sleep(heartbeat(&app))),
+        changes: counter!("flags_control_stream_events_total", "kind" => "change"),
+        app,
+        live,
+        access,
+        tokens,
+        at,
+        waiting: Vec::new(),
+        spoke: None,
+        _place: place,
+    };
     let body = Body::from_stream(unfold(stream, |mut stream| async move {
         let bytes = stream.next().await?;
         Some((Ok::<_, Infallible>(bytes), stream))
@@ -96,41 +108,56 @@ pub(crate) async fn stream(
     Ok(response)
 }
 
+/// Each event goes to all streams, so what a stream does for one is little: it waits in one queue, whatever it is woken for, and its
+/// timer is not touched.
 struct Stream {
     app: Arc<App>,
     live: Arc<Live>,
     access: Access,
+    /// Tells of states, and of everything else that streams have to look at: [`Hub::ring`](super::Hub::ring).
     news: watch::Receiver<EventId>,
-    /// Tells when tokens may have changed.
-    tokens: watch::Receiver<()>,
-    stopping: watch::Receiver<bool>,
+    /// The changes of tokens that `access` was looked at after.
+    tokens: u64,
+    /// Ends when nothing may have been said for the time of a heartbeat.
+    silence: Pin<Box<Sleep>>,
+    /// Counts the changes that were sent.
+    changes: Counter,
     at: Option<EventId>,
     /// Events to send, the next one last.
     waiting: Vec<Bytes>,
-    started: bool,
+    /// When something was last said.
+    spoke: Option<Instant>,
     _place: Place,
 }
 
 impl Stream {
     /// The next bytes; `None` ends the stream.
     async fn next(&mut self) -> Option<Bytes> {
+        let bytes = self.find().await?;
+        self.spoke = Some(Instant::now());
+        Some(bytes)
+    }
+
+    async fn find(&mut self) -> Option<Bytes> {
         loop {
             if let Some(bytes) = self.waiting.pop() {
                 return Some(bytes);
             }
+            // What comes after this ends the wait below, so nothing is overlooked in between.
             self.news.mark_unchanged();
+            if *self.app.stopping.borrow() || !self.is_admitted().await {
+                return None;
+            }
             match self.live.next(self.at) {
                 Next::Events(mut events, at) => {
-                    counter!("flags_control_stream_events_total", "kind" => "change").increment(events.len() as u64);
+                    self.changes.increment(events.len() as u64);
                     self.at = Some(at);
                     events.reverse();
                     self.waiting = events;
-                    self.started = true;
                 }
                 Next::Whole => {
                     let sealed = sealed(&self.live).await;
                     self.at = Some(sealed.id);
-                    self.started = true;
                     counter!("flags_control_stream_events_total", "kind" => "snapshot").increment(1);
                     return Some(sealed.wire.clone());
                 }
@@ -140,32 +167,37 @@ impl Stream {
                     Err(_) => self.at = None,
                 },
                 // Who resumes and missed nothing hears that at once.
-                Next::Nothing if !self.started => {
-                    self.started = true;
-                    return Some(self.current());
-                }
+                Next::Nothing if self.spoke.is_none() => return Some(self.current()),
                 Next::Nothing => {
                     tokio::select! {
-                        changed = timeout(self.heartbeat(), self.news.changed()) => match changed {
-                            Ok(Ok(())) => {}
-                            Ok(Err(_)) => return None,
-                            Err(_) if !self.app.auth.is_still_good(&self.access).await => return None,
-                            Err(_) => return Some(self.current()),
-                        },
-                        _ = self.tokens.changed() => {
+                        changed = self.news.changed() => changed.ok()?,
+                        () = self.silence.as_mut() => {
+                            let heartbeat = heartbeat(&self.app);
+                            let due = self.spoke.unwrap_or_else(Instant::now) + heartbeat;
+                            if due > Instant::now() {
+                                self.silence.as_mut().reset(due);
+                                continue;
+                            }
+                            self.silence.as_mut().reset(Instant::now() + heartbeat);
                             if !self.app.auth.is_still_good(&self.access).await {
                                 return None;
                             }
+                            return Some(self.current());
                         }
-                        _ = self.stopping.changed() => return None,
                     }
                 }
             }
         }
     }
 
-    fn heartbeat(&self) -> Duration {
-        Duration::from_millis(self.app.config.sync.heartbeat_ms)
+    /// Whether the token is good after all changes of tokens.
+    async fn is_admitted(&mut self) -> bool {
+        let changes = self.app.auth.changes();
+        if changes == self.tokens {
+            return true;
+        }
+        self.tokens = changes;
+        self.app.auth.is_still_good(&self.access).await
     }
 
     fn current(&self) -> Bytes {
@@ -173,6 +205,10 @@ impl Stream {
         let at = self.at.unwrap_or_else(|| self.live.newest());
         Bytes::from(Event::Current.to_wire(at))
     }
+}
+
+fn heartbeat(app: &App) -> Duration {
+    Duration::from_millis(app.config.sync.heartbeat_ms)
 }
 
 /// The environment, and who asks, if they may.
