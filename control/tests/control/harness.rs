@@ -1,5 +1,6 @@
 //! Starts the program on a database, and speaks HTTP with it.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -104,12 +105,17 @@ pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) child: Child,
     admin: String,
+    log: PathBuf,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Most tests make it refuse things; what it says of that is for who looks into a failure.
+        if thread::panicking() {
+            eprintln!("{}: {}", self.url, std::fs::read_to_string(&self.log).unwrap_or_default());
+        }
     }
 }
 
@@ -126,8 +132,9 @@ impl Server {
         let mut command = program(database);
         command.arg("serve").arg("--config").arg(config).args(["--listen", &listen, "--log-level", "warn"]);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
-        let child = command.stdout(Stdio::null()).spawn().unwrap();
-        Self { url: format!("http://{listen}"), child, admin: admin.to_owned() }
+        let log = config.with_file_name(format!("server-{port}.log"));
+        let child = command.stdout(Stdio::null()).stderr(File::create(&log).unwrap()).spawn().unwrap();
+        Self { url: format!("http://{listen}"), child, admin: admin.to_owned(), log }
     }
 
     pub(crate) fn admin(&self) -> Client {
