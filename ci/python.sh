@@ -26,6 +26,8 @@ if ! cmp -s "$requirements" "$environment/requirements.txt"; then
 fi
 bin=$environment/bin
 
+# Without its names, nobody could tell whose a report of valgrind's is.
+[ -z "${FLAGS_MEMCHECK:-}" ] || export MATURIN_STRIP=false
 # The profile that the other tests use, so that nothing is compiled twice; no test looks at the clock.
 rm -f "$work"/wheels/*.whl
 quietly "$bin/maturin" build --profile dev --manifest-path "$package/Cargo.toml" --interpreter "$bin/python" \
