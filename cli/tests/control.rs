@@ -292,6 +292,33 @@ fn environments_projects_and_tokens() {
 }
 
 #[test]
+fn hosts_are_listed_with_what_they_have_published() {
+    let Some(plane) = Plane::start() else { return };
+    until("the environment is followed", || {
+        let asked = ureq::get(format!("{}/sync/v1/shop/production/snapshot", plane.url));
+        asked.header("authorization", format!("Bearer {}", plane.admin)).call().is_ok()
+    });
+    plane.run(&["env", "hosts"]).exits(0).prints("no host has reported to this replica\n");
+    for (host, set) in [("web-2", "default"), ("web-1", "default"), ("web-1", "other")] {
+        let report = json!({
+            "host": host, "set": set, "epoch": 1, "revision": 1, "publishedNs": 1_763_000_000_250_000_000_u64,
+            "changedMs": 1_763_000_000_000_u64, "state": "frozen", "version": "0.1.0",
+        });
+        let sent = ureq::post(format!("{}/sync/v1/shop/production/report", plane.url));
+        let sent = sent.header("authorization", format!("Bearer {}", plane.admin)).send(report.to_string());
+        assert_eq!(sent.expect("it is taken").status(), 204);
+    }
+    let listed = plane.run(&["env", "hosts"]).exits(0).stdout;
+    let rows: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["HOST", "SET", "REVISION", "STATE", "PUBLISHED", "LAG", "REPORTED", "VERSION"]);
+    let begin: Vec<_> = rows[1..].iter().map(|row| row[..4].join(" ")).collect();
+    assert_eq!(begin, ["web-1 default 1 frozen", "web-1 other 1 frozen", "web-2 default 1 frozen"]);
+    assert!(listed.contains("250 ms") && listed.contains("2025-11-13"), "{listed}");
+    plane.run(&["env", "hosts", "--behind"]).exits(0).prints("no host is behind\n");
+    assert_eq!(plane.run(&["env", "hosts", "--json"]).exits(0).json().as_array().map(Vec::len), Some(3));
+}
+
+#[test]
 fn applying_files_makes_a_project_what_they_say() {
     let Some(plane) = Plane::start() else { return };
     plane.run(&["flag", "create", "old"]).exits(0);

@@ -113,6 +113,8 @@ pub(crate) struct LimitSettings {
     pub(crate) address_requests_per_second: u32,
     /// Of one address, at once.
     pub(crate) address_burst: u32,
+    /// Of hosts with one token, on average and at once: what they say they have published.
+    pub(crate) reports_per_second: u32,
     /// That this process holds.
     pub(crate) streams: usize,
     /// Of all kinds that this process holds; others are closed at once.
@@ -144,6 +146,7 @@ impl Default for LimitSettings {
             burst: 1_000,
             address_requests_per_second: 5_000,
             address_burst: 20_000,
+            reports_per_second: 2_000,
             streams: 12_000,
             connections: 16_000,
             management_requests: 256,

@@ -26,6 +26,8 @@ pub(crate) struct Limits {
     requests: DefaultKeyedRateLimiter<String, StateInformationMiddleware>,
     /// The same by address, whatever the token.
     addresses: DefaultKeyedRateLimiter<IpAddr>,
+    /// By token, what hosts report.
+    reports: DefaultKeyedRateLimiter<String>,
     streams: Arc<AtomicUsize>,
     most_streams: usize,
     /// Of the management API, under way.
@@ -74,6 +76,7 @@ impl Limits {
         Self {
             requests: RateLimiter::keyed(quota(settings.requests_per_second, settings.burst)).with_middleware(),
             addresses: RateLimiter::keyed(quota(settings.address_requests_per_second, settings.address_burst)),
+            reports: RateLimiter::keyed(quota(settings.reports_per_second, settings.reports_per_second)),
             streams: Arc::default(),
             most_streams: settings.streams,
             managing: Arc::default(),
@@ -109,6 +112,16 @@ impl Limits {
         checked.map_err(|not_until| too_many(wait(not_until), "this address has asked too often"))
     }
 
+    /// Counts a report of a host, and nothing else: hosts of an environment may share a token.
+    ///
+    /// # Errors
+    /// 429 where there were too many.
+    pub(crate) fn report(&self, token_id: &str) -> Result<(), Problem> {
+        let checked = self.reports.check_key(&token_id.to_owned());
+        let wait = |not_until: NotUntil<_>| wait_s(not_until.wait_time_from(DefaultClock::default().now()));
+        checked.map_err(|not_until| too_many(wait(not_until), "hosts with this token have reported too often"))
+    }
+
     /// Admits a stream.
     ///
     /// # Errors
@@ -142,6 +155,8 @@ impl Limits {
         self.requests.retain_recent();
         self.requests.shrink_to_fit();
         self.addresses.retain_recent();
+        self.reports.retain_recent();
+        self.reports.shrink_to_fit();
         self.addresses.shrink_to_fit();
     }
 }

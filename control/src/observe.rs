@@ -25,12 +25,18 @@ const REQUEST_ID: &str = "x-request-id";
 /// Bounds of the latency histogram, in seconds.
 const BUCKETS: [f64; 11] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 
+/// The same of what goes through networks, and through hosts that were away.
+const LAG_BUCKETS: [f64; 12] = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0];
+
 /// Begins to count.
 ///
 /// # Errors
 /// Where somebody counts already.
 pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
-    let recorder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?;
+    let recorder =
+        PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?
+            .set_buckets_for_metric(Matcher::Full("flags_control_propagation_seconds".to_owned()), &LAG_BUCKETS)?;
     let recorder = recorder.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)?;
@@ -69,6 +75,15 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
         "flags_control_follow_seconds",
         "Seconds from a change's time to its being there for this process's streams"
     );
+    describe_gauge!(
+        "flags_control_hosts",
+        "Hosts that have told this process lately what they published, by environment"
+    );
+    describe_gauge!("flags_control_hosts_behind", "How many of them had an old revision then, by environment");
+    describe_histogram!(
+        "flags_control_propagation_seconds",
+        "Seconds from a change's time to its publication on a host, as hosts report them, by environment"
+    );
     describe_gauge!("process_resident_memory_bytes", "Memory of this process");
     describe_gauge!("process_start_time_seconds", "When it started, seconds since 1970");
     begin();
@@ -104,7 +119,10 @@ pub(crate) fn router(app: Arc<App>, handle: PrometheusHandle) -> Router {
     let render = |State(app): State<Arc<App>>| async move {
         for (path, live) in app.hub.all() {
             gauge!("flags_control_streams", "environment" => path.clone()).set(whole(live.streams() as u64));
-            gauge!("flags_control_revision", "environment" => path).set(whole(live.newest().revision));
+            gauge!("flags_control_revision", "environment" => path.clone()).set(whole(live.newest().revision));
+            let (hosts, behind) = live.hosts.counts(now_ms());
+            gauge!("flags_control_hosts", "environment" => path.clone()).set(whole(hosts as u64));
+            gauge!("flags_control_hosts_behind", "environment" => path).set(whole(behind as u64));
         }
         gauge!("flags_control_database_up").set(if app.hub.trouble().is_none() { 1.0 } else { 0.0 });
         gauge!("flags_control_streams_limit").set(whole(app.config.limits.streams as u64));
@@ -125,7 +143,7 @@ fn whole(number: u64) -> f64 {
 /// What is refused is logged, up to this many lines a second; the numbers have all of it.
 static REFUSALS: Lines = Lines::new(100);
 
-/// Counts and logs a request; reads that went well only for who debugs.
+/// Counts and logs a request; reads, and what hosts report, that went well only for who debugs.
 pub(crate) async fn request(mut request: Request, next: Next) -> Response {
     let start = Instant::now();
     let id = request_id(&request);
@@ -143,14 +161,14 @@ pub(crate) async fn request(mut request: Request, next: Next) -> Response {
     let (status, elapsed) = (response.status(), start.elapsed());
     counter!("flags_control_requests_total", "method" => method.to_string(), "route" => route.clone(), "status" => status.as_str().to_owned())
         .increment(1);
-    histogram!("flags_control_request_seconds", "route" => route).record(elapsed);
+    histogram!("flags_control_request_seconds", "route" => route.clone()).record(elapsed);
     let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS].contains(&status);
     let (status, ms) = (status.as_u16(), elapsed.as_secs_f64() * 1_000.0);
     if refused || status >= 500 {
         if let Some(left_out) = REFUSALS.take(u64::try_from(now_ms() / 1_000).unwrap_or(0)) {
             tracing::warn!(request = id, %method, path, status, ms, token, peer, left_out, "refused");
         }
-    } else if method == Method::GET || method == Method::HEAD {
+    } else if method == Method::GET || method == Method::HEAD || route.starts_with("/sync/") {
         tracing::debug!(request = id, %method, path, status, ms, token, peer, "answered");
     } else {
         tracing::info!(request = id, %method, path, status, ms, token, peer, "answered");

@@ -116,6 +116,7 @@ async fn keep_house(app: Arc<App>) {
     loop {
         turn.tick().await;
         app.limits.tidy();
+        app.hub.all().into_iter().for_each(|(_, live)| live.hosts.tidy(now_ms()));
         while part::sweep(&app.store).await.is_ok_and(|gone| gone > 0) {}
         let forgotten = forget_answers(&app.store).await;
         let pruned = retention::prune(&app.store, &app.config.log).await;

@@ -199,13 +199,31 @@ pub(crate) struct ControlSettings {
     pub(crate) idle_ms: u64,
     /// How long the service manager waits at most for the first flags of a control plane, where nothing is known of it.
     pub(crate) first_wait_ms: u64,
+    /// Within this time it is told what was published here, at a random moment; 0: never.
+    pub(crate) report_ms: u64,
+    /// What this host is called there; empty: by its own name.
+    pub(crate) host: String,
 }
 
 impl Default for ControlSettings {
     fn default() -> Self {
-        Self { poll_ms: 10_000, idle_ms: 30_000, first_wait_ms: 5_000 }
+        Self { poll_ms: 10_000, idle_ms: 30_000, first_wait_ms: 5_000, report_ms: 10_000, host: String::new() }
     }
 }
+
+impl ControlSettings {
+    /// What this host is called.
+    pub(crate) fn host_name(&self) -> String {
+        if !self.host.is_empty() {
+            return self.host.clone();
+        }
+        let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        name.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+    }
+}
+
+/// The control plane takes a host for behind that has not reported after a minute and a half.
+const REPORT_MS_AT_MOST: u64 = 60_000;
 
 /// `[keep]`
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -371,6 +389,13 @@ impl Settings {
         }
         if self.control.poll_ms == 0 || self.control.idle_ms == 0 {
             return Err(refuse("control.poll_ms and control.idle_ms: at least 1".to_owned()));
+        }
+        if self.control.report_ms > REPORT_MS_AT_MOST {
+            let asked = self.control.report_ms;
+            return Err(refuse(format!("control.report_ms = {asked}: at most {REPORT_MS_AT_MOST}")));
+        }
+        if self.control.host.len() > 253 || self.control.host.chars().any(char::is_control) {
+            return Err(refuse("control.host: at most 253 bytes, no control characters".to_owned()));
         }
         let management = match self.management.as_deref() {
             None | Some("" | "off") => None,

@@ -169,6 +169,10 @@ fn control_planes(page: &mut Page, sets: &[SetStatus]) {
     family("flagsd_source_refused_total", "counter", help, &|link| link.refused as f64);
     let help = "Connections opened to a control plane.";
     family("flagsd_source_connects_total", "counter", help, &|link| link.connects as f64);
+    let help = "How often a control plane was told what is published here.";
+    family("flagsd_source_reports_total", "counter", help, &|link| link.reports as f64);
+    let help = "How often nobody took that.";
+    family("flagsd_source_reports_dropped_total", "counter", help, &|link| link.reports_dropped as f64);
 }
 
 struct Page(String);

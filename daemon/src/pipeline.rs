@@ -39,7 +39,7 @@ use crate::keep::{Frozen, FrozenBy, Keep, KeepError, Kept, Operator, Override};
 use crate::metrics::Counters;
 use crate::overrides;
 use crate::problems;
-use crate::source::{Patch, SourceReport, SourceSpec};
+use crate::source::{Patch, Published, SourceReport, SourceSpec};
 use crate::status::{BrokenFlag, HeldChange, MOST_SHOWN, OverrideReport, SetState, SetStatus, Trouble};
 use crate::texts::Texts;
 
@@ -89,6 +89,8 @@ pub(crate) struct Pipeline {
     changed_ms: Option<u64>,
     /// When flagsd learned of it.
     received: Option<Instant>,
+    /// When the change was made that led to what is published, where one did.
+    published_change_ms: Option<u64>,
     /// What the compiler was last given, where that is known, and no override with it.
     compiled: Option<Vec<Input>>,
     /// What the published content was made from, where that is known.
@@ -193,6 +195,7 @@ impl Pipeline {
             offered_confirmed_ns: 0,
             changed_ms: None,
             received: None,
+            published_change_ms: None,
             compiled: None,
             applied: None,
             served: None,
@@ -275,6 +278,23 @@ impl Pipeline {
             files.extend(lists::resolve(document, directory).0.into_iter().map(|list| list.path));
         }
         files
+    }
+
+    /// What is published of a control plane, which is at `position`; `None` where that is not known yet, or nothing is.
+    pub(crate) fn published(&self, source: &SourceSpec, position: Option<EventId>) -> Option<Published> {
+        self.served.as_ref()?;
+        let record = self.publisher.record();
+        let (position, changed_ms) = match (&self.applied, &self.operator.frozen) {
+            (Some(applied), _) => {
+                let input = applied.iter().find(|input| input.source == *source)?;
+                let (epoch, revision) = input.stamp()?.position();
+                (EventId { epoch, revision }, self.published_change_ms)
+            }
+            // Of what was rolled back to the revision is known, and no more.
+            (None, Some(_)) => (EventId { revision: record.revision, ..position? }, None),
+            (None, None) => return None,
+        };
+        Some(Published { position, at_ns: record.published_at_ns, changed_ms, state: self.state })
     }
 
     /// Takes what the sources say now.
@@ -535,6 +555,7 @@ impl Pipeline {
         if let Some(received) = received {
             self.counters.change.observe(published.duration_since(received));
         }
+        self.published_change_ms = changed_ms;
         if let Some(changed_ms) = changed_ms {
             self.counters.propagation.observe(Duration::from_millis(published_ms.saturating_sub(changed_ms)));
         }

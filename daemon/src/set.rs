@@ -19,7 +19,9 @@ use crate::clock::now_ns;
 use crate::config::{Config, ControlSettings, SetConfig, WatchSettings};
 use crate::input::{Content, Input};
 use crate::pipeline::{Offer, Pipeline, StartError};
-use crate::source::{ControlFeed, Look, News, Places, Source, SourceReport, SourceSpec, Stamp, Taken, Watcher, trace};
+use crate::source::{
+    ControlFeed, Definition, Look, News, Places, Source, SourceReport, SourceSpec, Stamp, Taken, Watcher, trace,
+};
 
 /// How often readers are told that flagsd is alive.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -281,6 +283,12 @@ impl Set {
         let healthy = self.looked && !self.waits && self.sources.iter().all(Feed::is_known);
         let confirmed_ns = self.sources.iter().map(Feed::confirmed_ns).min();
         self.pipeline.beat(confirmed_ns.filter(|_| healthy));
+        for feed in self.sources.iter_mut().filter_map(Feed::control_mut) {
+            let source = SourceSpec::Control(Box::new(feed.spec().clone()));
+            if let Some(published) = self.pipeline.published(&source, feed.in_force().map(Definition::position)) {
+                feed.report_back(self.pipeline.name(), published, &self.control);
+            }
+        }
         self.report();
     }
 

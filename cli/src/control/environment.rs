@@ -40,6 +40,7 @@ enum Command {
     Export(Export),
     Import(Import),
     Clone(CloneFrom),
+    Hosts(Hosts),
 }
 
 /// Make an environment
@@ -113,6 +114,20 @@ struct CloneFrom {
     target: Target,
 }
 
+/// List the hosts of an environment, and which revision each has published
+///
+/// Hosts report that themselves, seconds after they did it, and again every five minutes. What is listed is what the replica was told that
+/// answers; others may know of other hosts.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  flagsctl env hosts --env production --behind")]
+struct Hosts {
+    /// Those alone that had an old revision when they last reported
+    #[arg(long)]
+    behind: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
 pub(crate) fn run(environments: &Environments, output: &mut Output) -> Result<Exit, Failure> {
     match &environments.command {
         Command::List { target } => list(target, output),
@@ -122,6 +137,7 @@ pub(crate) fn run(environments: &Environments, output: &mut Output) -> Result<Ex
         Command::Export(arguments) => export(arguments, output),
         Command::Import(arguments) => import(arguments, output),
         Command::Clone(arguments) => clone(arguments, output),
+        Command::Hosts(arguments) => hosts(arguments, output),
     }
 }
 
@@ -230,4 +246,33 @@ fn clone(arguments: &CloneFrom, output: &mut Output) -> Result<Exit, Failure> {
     let sentence =
         format!("{place}: {} configured as in {from}, at revision {}", count(changed, "flag"), done["revision"]);
     told(output, &done, &change.write, &sentence)
+}
+
+fn hosts(arguments: &Hosts, output: &mut Output) -> Result<Exit, Failure> {
+    let control = Control::open(&arguments.target)?;
+    let path = control.in_project(&["environments", control.environment_key()?, "hosts"])?;
+    let query: &[(&str, &str)] = if arguments.behind { &[("behind", "true")] } else { &[] };
+    let hosts = control.items(&path, query, None)?;
+    let nothing = if arguments.behind { "no host is behind" } else { "no host has reported to this replica" };
+    let header = ["HOST", "SET", "REVISION", "STATE", "PUBLISHED", "LAG", "REPORTED", "VERSION"];
+    listed(output, &hosts, nothing, &header, |host| {
+        let text = |name: &str| Cell::new(host[name].as_str().unwrap_or_default());
+        let is_behind = host["behind"].as_bool().unwrap_or_default();
+        let state = if is_behind {
+            Cell::new(format!("{}, behind", host["state"].as_str().unwrap_or_default()))
+        } else {
+            text("state")
+        };
+        let lag = host["lagMs"].as_u64().map_or_else(|| "-".to_owned(), |lag_ms| format!("{lag_ms} ms"));
+        vec![
+            text("host").look(Look::Bold),
+            text("set"),
+            Cell::new(host["revision"].to_string()),
+            if is_behind { state.look(Look::Bad) } else { state },
+            time_of(host, "publishedMs"),
+            Cell::new(lag),
+            time_of(host, "reportedMs"),
+            text("version"),
+        ]
+    })
 }

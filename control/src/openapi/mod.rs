@@ -67,7 +67,8 @@ fn described(operation: &Operation, path: &str, method: &str, generator: &mut Sc
     let names = path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
     let mut parameters: Vec<Value> =
         names.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})).collect();
-    let is_write = method != "get";
+    // What hosts report changes nothing that anybody else could change.
+    let is_write = method != "get" && operation.scope != "sync";
     let asked = operation.query.into_iter().chain(is_write.then_some(members::<routes::request::WriteQuery> as Of));
     for query in asked {
         parameters.extend(of_query(&query(generator).to_value()));
@@ -130,6 +131,7 @@ fn answer(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
             let names: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
             json(json!({"type": "object", "required": names, "properties": schemas}))
         }
+        Answer::Nothing => json!({"description": "Done"}),
         Answer::Text(kind) => json!({"description": "Done", "content": {kind: {"schema": {"type": "string"}}}}),
     }
 }

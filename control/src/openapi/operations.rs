@@ -13,7 +13,8 @@ use crate::resource::segment::SegmentBody;
 use crate::resource::token::Token;
 use crate::resource::transfer::Imported;
 use crate::routes::request::Page;
-use crate::routes::{change, clone, flag, log, schedule, segment, token, transfer};
+use crate::routes::{change, clone, flag, host, log, schedule, segment, token, transfer};
+use crate::sync::{HostView, Report};
 
 /// A method of a path.
 #[derive(Debug)]
@@ -40,9 +41,10 @@ pub(super) enum Answer {
     Members(&'static [(&'static str, Of)]),
     /// Of a media type.
     Text(&'static str),
+    Nothing,
 }
 
-use Answer::{List, Members, One, Text};
+use Answer::{List, Members, Nothing, One, Text};
 
 type Object = Map<String, Value>;
 
@@ -391,6 +393,25 @@ pub(super) const OPERATIONS: &[Operation] = &[
         None,
         One(of::<Object>),
     ),
+    read(
+        "/api/v1/projects/{project}/environments/{environment}/hosts",
+        "listHosts",
+        "What hosts have published, as they told this replica",
+        List(of::<HostView>),
+    )
+    .asks(members::<host::Which>),
+    Operation {
+        status: "204",
+        ..write(
+            "post",
+            "/sync/v1/{project}/{environment}/report",
+            "report",
+            "A host says what it has published",
+            Some(of::<Report>),
+            Nothing,
+        )
+        .scope("sync")
+    },
     read(
         "/sync/v1/{project}/{environment}/parts/{part}",
         "part",

@@ -6,6 +6,7 @@ mod described;
 mod environment;
 pub(crate) mod flag;
 mod health;
+pub(crate) mod host;
 pub(crate) mod log;
 mod place;
 mod project;
@@ -86,6 +87,7 @@ fn api() -> Routes {
             "/projects/{project}/environments/{environment}/flags/{flag}",
             get(flag::show_config).put(flag::put_config).patch(flag::patch_config),
         )
+        .route("/projects/{project}/environments/{environment}/hosts", get(host::list))
         .route("/projects/{project}/environments/{environment}/schedules", get(schedule::list).post(schedule::create))
         .route("/projects/{project}/environments/{environment}/schedules/{schedule}", get(schedule::show))
         .route("/projects/{project}/environments/{environment}/schedules/{schedule}/cancel", post(schedule::cancel))
@@ -125,6 +127,7 @@ fn hosts() -> Routes {
         .route("/{project}/{environment}/snapshot", get(sync::snapshot))
         .route("/{project}/{environment}/parts/{part}", get(sync::parts))
         .route("/{project}/{environment}/stream", get(sync::stream))
+        .route("/{project}/{environment}/report", post(sync::report))
 }
 
 /// How the process is.

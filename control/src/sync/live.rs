@@ -12,6 +12,7 @@ use flate2::write::GzEncoder;
 use metrics::histogram;
 use tokio::sync::watch;
 
+use super::hosts::Hosts;
 use crate::clock::now_ms;
 
 /// How many changes are kept for those who resume, and how many bytes of them.
@@ -28,6 +29,8 @@ pub(crate) struct Live {
     sealing: Mutex<()>,
     /// The newest state's id.
     newest: watch::Sender<EventId>,
+    /// Who has published what, as far as was told here.
+    pub(crate) hosts: Hosts,
 }
 
 #[derive(Debug)]
@@ -43,6 +46,7 @@ struct State {
 struct Kept {
     /// The state that it follows on.
     after: EventId,
+    time_ms: u64,
     wire: Bytes,
 }
 
@@ -90,7 +94,15 @@ impl Live {
     pub(crate) fn new(id: i64, project_id: i64, secret: SecretKey, snapshot: Snapshot) -> Self {
         let newest = watch::Sender::new(id_of(&snapshot.stamp));
         let state = State { snapshot, sealed: None, changes: VecDeque::new(), kept_bytes: 0 };
-        Self { id, project_id, secret, state: Mutex::new(state), sealing: Mutex::new(()), newest }
+        Self {
+            id,
+            project_id,
+            secret,
+            state: Mutex::new(state),
+            sealing: Mutex::new(()),
+            newest,
+            hosts: Hosts::default(),
+        }
     }
 
     pub(crate) fn newest(&self) -> EventId {
@@ -105,6 +117,22 @@ impl Live {
     /// Tells of each new state.
     pub(crate) fn subscribe(&self) -> watch::Receiver<EventId> {
         self.newest.subscribe()
+    }
+
+    /// The newest state that was there at a time, as far back as changes are known; before that nothing is.
+    pub(crate) fn as_of(&self, time_ms: u64) -> EventId {
+        let state = self.lock();
+        let mut at = id_of(&state.snapshot.stamp);
+        if state.snapshot.stamp.time_ms <= time_ms {
+            return at;
+        }
+        for kept in state.changes.iter().rev() {
+            if kept.time_ms <= time_ms {
+                return at;
+            }
+            at = kept.after;
+        }
+        EventId { epoch: 0, revision: 0 }
     }
 
     /// How many streams follow.
@@ -125,11 +153,12 @@ impl Live {
             return false;
         }
         state.sealed = None;
-        let since_ms = u64::try_from(now_ms()).unwrap_or(0).saturating_sub(state.snapshot.stamp.time_ms);
+        let time_ms = state.snapshot.stamp.time_ms;
+        let since_ms = u64::try_from(now_ms()).unwrap_or(0).saturating_sub(time_ms);
         histogram!("flags_control_follow_seconds").record(Duration::from_millis(since_ms));
         let wire = Bytes::from(Event::Change(text).to_wire(id));
         state.kept_bytes += wire.len();
-        state.changes.push_back(Kept { after, wire });
+        state.changes.push_back(Kept { after, time_ms, wire });
         while state.changes.len() > KEPT.0 || state.kept_bytes > KEPT.1 {
             let Some(oldest) = state.changes.pop_front() else { break };
             state.kept_bytes -= oldest.wire.len();
@@ -154,7 +183,7 @@ impl Live {
             let wire = Bytes::from(Event::Change(text).to_wire(leads_to));
             leads_to = EventId { epoch: change.stamp.epoch, revision: change.after };
             kept_bytes += wire.len();
-            changes.push_front(Kept { after: leads_to, wire });
+            changes.push_front(Kept { after: leads_to, time_ms: change.stamp.time_ms, wire });
         }
         if state.changes.is_empty() {
             (state.changes, state.kept_bytes) = (changes, kept_bytes);

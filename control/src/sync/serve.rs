@@ -221,6 +221,17 @@ pub(super) async fn admit(
     headers: &HeaderMap,
 ) -> Result<(Arc<Live>, Access), Problem> {
     let access = admitted(app, Some(peer), headers).await?;
+    Ok((followed(app, project, environment, certified, &access)?, access))
+}
+
+/// The environment, for who may follow it.
+pub(super) fn followed(
+    app: &App,
+    project: &str,
+    environment: &str,
+    certified: ClientCertified,
+    access: &Access,
+) -> Result<Arc<Live>, Problem> {
     if !certified.0 && app.config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()) {
         let detail = "a host needs a certificate of its own here";
         return Err(Problem::new(StatusCode::FORBIDDEN, "client-certificate", detail));
@@ -237,7 +248,7 @@ pub(super) async fn admit(
     if !access.may_sync(live.project_id, live.id) {
         return Err(not_found());
     }
-    Ok((live, access))
+    Ok(live)
 }
 
 async fn sealed(live: &Arc<Live>) -> Arc<Sealed> {

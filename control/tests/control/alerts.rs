@@ -74,6 +74,10 @@ fn rules_and_dashboard_speak_of_numbers_that_are_there() {
     server.with_token("").get("/api/v1/projects").expect(401);
     let stream = admin.stream("shop/test", None);
     assert_eq!(stream.next().kind, "snapshot");
+    let report = json!({
+        "host": "h", "set": "s", "epoch": 1, "revision": 1, "publishedNs": 2_000_000, "changedMs": 1, "state": "fresh", "version": "1",
+    });
+    admin.post("/sync/v1/shop/test/report", report).expect(204);
     let management = Client::new(&format!("http://127.0.0.1:{port}"), "");
     let mut page = String::new();
     eventually("a change is followed", || {

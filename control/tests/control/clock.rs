@@ -23,7 +23,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (library, path) = (folder.path().join("clock.so"), folder.path().join("offset"));
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/control/clock.c");
@@ -45,7 +45,7 @@ impl Clock {
 
     /// Seconds ahead of the right time, or behind.
     #[expect(clippy::host_endian_bytes, reason = "the library that reads it runs on this machine")]
-    fn jump_to(&self, seconds: i64) {
+    pub(crate) fn jump_to(&self, seconds: i64) {
         self.offset.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
     }
 }

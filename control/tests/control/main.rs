@@ -18,6 +18,7 @@ mod openapi;
 mod operations;
 mod packaging;
 mod postgres;
+mod reports;
 mod restore;
 mod schedules;
 mod secure;

@@ -10,7 +10,7 @@ mod watch;
 
 #[cfg(test)]
 pub(crate) use control::Touched;
-pub(crate) use control::{Connection, ControlFeed, ControlSpec, Definition, LinkReport, News, Patch, Taken};
+pub(crate) use control::{Connection, ControlFeed, ControlSpec, Definition, LinkReport, News, Patch, Published, Taken};
 pub(crate) use file::{Stamp, trace};
 pub(crate) use spec::SourceSpec;
 pub(crate) use tracked::{Health, Look, Source, SourceReport};

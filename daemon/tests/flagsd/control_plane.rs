@@ -49,6 +49,12 @@ pub(crate) struct Shared {
     pub(crate) token: Option<String>,
     /// What is served as parts of id lists, by name, whether it is right or not.
     pub(crate) parts: BTreeMap<String, Vec<u8>>,
+    /// What was reported, and taken.
+    pub(crate) reports: Vec<String>,
+    /// How often somebody came to report.
+    pub(crate) asked_to_take: u64,
+    /// Answers this to reports, and 0 to nobody; 204 where there is nothing.
+    pub(crate) report_answer: Option<u16>,
     /// What the snapshot's text is, instead of the right one.
     pub(crate) snapshot_text: Option<String>,
     /// What goes over each stream, as it is, beside the truth.
@@ -268,6 +274,23 @@ fn serve(mut stream: impl Read + Write, shared: &Mutex<Shared>, key: &SecretKey)
     };
     let path = head.split(' ').nth(1).expect("a path").to_owned();
     let what = path.strip_prefix(&format!("/sync/v1/{ENVIRONMENT}/")).expect("ours").to_owned();
+    if what == "report" {
+        let length = header("content-length").and_then(|length| length.parse().ok()).expect("a length");
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body)?;
+        let mut inner = lock(shared);
+        inner.asked_to_take += 1;
+        let status = inner.report_answer.unwrap_or(204);
+        if status == 204 {
+            inner.reports.push(String::from_utf8(body).expect("text"));
+        }
+        drop(inner);
+        if status == 0 {
+            // Says nothing until the other end gives up.
+            return stream.read(&mut [0]).map(drop);
+        }
+        return write!(stream, "HTTP/1.1 {status} Fine\r\ncontent-length: 0\r\n\r\n");
+    }
     let mut inner = lock(shared);
     let answer = if what == "stream" { inner.stream_answer } else { inner.snapshot_answer };
     let refused = inner.token.as_ref().is_some_and(|token| header("authorization") != Some(format!("Bearer {token}")));

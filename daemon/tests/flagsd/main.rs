@@ -13,3 +13,4 @@ mod measure;
 mod operator;
 mod packaging;
 mod process;
+mod reports;

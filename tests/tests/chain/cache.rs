@@ -62,7 +62,7 @@ fn a_server_of_files_is_enough() {
     command.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()]).current_dir(root.path());
     let _server = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     eventually("files are served", || plane::ask("GET", port, "/", "", None).0 == 200);
-    let host = Host::follow(&format!("control+http://127.0.0.1:{port}/shop/production?key={}", plane.key));
+    let host = Host::reporting(&format!("control+http://127.0.0.1:{port}/shop/production?key={}", plane.key), "h");
     let client = host.client();
     eventually("the flag is there", || n(&client) == 1);
     let old = replica.snapshot();
@@ -74,6 +74,7 @@ fn a_server_of_files_is_enough() {
     plane::lay_out(&replica.snapshot().replacen("\"v2\"", "\"v7\"", 1), root.path());
     eventually("what is not signed is refused", || host.metric("flagsd_source_refused_total{") > 0.0);
     assert_eq!(n(&client), 2);
+    assert_eq!(host.metric("flagsd_source_reports_dropped_total{"), 1.0, "it was tried once, and then let be");
 }
 
 /// Killed when it is dropped.

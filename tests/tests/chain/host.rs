@@ -24,19 +24,25 @@ impl Drop for Host {
 impl Host {
     /// One that asks for the snapshot each tenth of a second while it has no stream.
     pub(crate) fn follow(source: &str) -> Self {
-        Self::start(source, 100)
+        Self::start(source, 100, &[])
     }
 
     /// One that only knows streams.
     pub(crate) fn follow_stream(source: &str) -> Self {
-        Self::start(source, 3_600_000)
+        Self::start(source, 3_600_000, &[])
     }
 
-    fn start(source: &str, poll_ms: u64) -> Self {
+    /// One of this name, that reports within 50 ms what it has published.
+    pub(crate) fn reporting(source: &str, name: &str) -> Self {
+        Self::start(source, 100, &[("FLAGSD_CONTROL__HOST", name), ("FLAGSD_CONTROL__REPORT_MS", "50")])
+    }
+
+    fn start(source: &str, poll_ms: u64, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let management = free_port();
         let mut command = Command::new(program("flagsd").unwrap());
         command.env_clear().env("FLAGSD_CONTROL__POLL_MS", poll_ms.to_string()).args(["run", "--log-level", "error"]);
+        command.envs(environment.iter().copied());
         command.arg("--store").arg(folder.path().join("store")).arg("--state-dir").arg(folder.path().join("state"));
         command.arg("--management").arg(format!("127.0.0.1:{management}")).arg("--source").arg(source);
         let child = command.stdout(Stdio::null()).spawn().unwrap();

@@ -8,6 +8,7 @@ mod cache;
 mod host;
 mod outage;
 mod plane;
+mod report;
 
 use std::net::TcpListener;
 use std::path::PathBuf;

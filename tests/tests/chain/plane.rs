@@ -86,6 +86,14 @@ impl Replica {
         self.tell("PATCH", path, &json!({"state": "ENABLED", "defaultVariant": format!("v{n}")}));
     }
 
+    /// What hosts have said they published.
+    pub(crate) fn hosts(&self) -> Vec<Value> {
+        let path = "/api/v1/projects/shop/environments/production/hosts";
+        let (status, text) = ask("GET", self.port, path, &self.admin, None);
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str::<Value>(&text).unwrap()["items"].as_array().unwrap().clone()
+    }
+
     /// The snapshot's text.
     pub(crate) fn snapshot(&self) -> String {
         ask("GET", self.port, "/sync/v1/shop/production/snapshot", &self.admin, None).1

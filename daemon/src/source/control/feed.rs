@@ -1,6 +1,7 @@
 //! What a flag set knows of its control plane.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -12,6 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::follow::{Follower, News, Update};
 use super::parts::{self, Parts};
+use super::report::{Counts, Published, Reporter};
 use super::{ControlSpec, Definition, Patch};
 use crate::clock::unix_ms;
 use crate::config::ControlSettings;
@@ -27,6 +29,8 @@ pub(crate) struct ControlFeed {
     link: Link,
     in_force: Option<Definition>,
     task: Option<(AbortHandle, Arc<Notify>)>,
+    reporter: Option<Reporter>,
+    reported: Rc<Counts>,
 }
 
 /// How the connection is.
@@ -74,11 +78,23 @@ pub(crate) struct LinkReport {
     pub(crate) refused: u64,
     /// Connections opened since flagsd started.
     pub(crate) connects: u64,
+    /// How often it was told what is published here.
+    pub(crate) reports: u64,
+    /// How often it, or the way to it, did not take that.
+    pub(crate) reports_dropped: u64,
 }
 
 impl ControlFeed {
     pub(crate) fn new(spec: ControlSpec) -> Self {
-        Self { spec, id: fastrand::u64(..), link: Link::default(), in_force: None, task: None }
+        Self {
+            spec,
+            id: fastrand::u64(..),
+            link: Link::default(),
+            in_force: None,
+            task: None,
+            reporter: None,
+            reported: Rc::default(),
+        }
     }
 
     pub(crate) fn spec(&self) -> &ControlSpec {
@@ -140,6 +156,18 @@ impl ControlFeed {
         Some(Taken { patch, deliberate, changed_ms, received })
     }
 
+    /// Lets the control plane know what the flag set has published of it, once it was heard of.
+    pub(crate) fn report_back(&mut self, set: &str, published: Published, settings: &ControlSettings) {
+        match &self.reporter {
+            Some(reporter) => reporter.take(published),
+            None if settings.report_ms > 0 && self.link.confirmed.is_some() => {
+                let (spec, counts) = (self.spec.clone(), Rc::clone(&self.reported));
+                self.reporter = Some(Reporter::start(spec, set, settings, published, counts));
+            }
+            None => {}
+        }
+    }
+
     /// When it last said that what is in force is current, since this flagsd started.
     pub(crate) fn confirmed(&self) -> Option<SystemTime> {
         self.link.confirmed
@@ -175,6 +203,8 @@ impl ControlFeed {
                 last_error: self.link.last_error.clone(),
                 refused: self.link.refused,
                 connects: self.link.connects,
+                reports: self.reported.sent.get(),
+                reports_dropped: self.reported.dropped.get(),
             }),
         }
     }

@@ -9,10 +9,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -43,6 +43,8 @@ pub(super) struct Failure {
     pub(super) retry_after: Option<Duration>,
     /// Nobody answered at all.
     pub(super) unreachable: bool,
+    /// What somebody answered.
+    pub(super) status: Option<StatusCode>,
 }
 
 /// Makes connections to one control plane.
@@ -80,8 +82,31 @@ impl Http {
         headers: &[(HeaderName, String)],
         expected: &[StatusCode],
     ) -> Result<Answer, Failure> {
+        let body = Full::default();
+        self.ask(Method::GET, what, headers, body, expected).await
+    }
+
+    /// Sends `json` to `what`; it is taken, or a failure.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub(super) async fn post(&mut self, what: &str, json: Vec<u8>) -> Result<(), Failure> {
+        let headers = [(header::CONTENT_TYPE, "application/json".to_owned())];
+        let taken = [StatusCode::OK, StatusCode::NO_CONTENT];
+        self.ask(Method::POST, what, &headers, Full::from(json), &taken).await.map(drop)
+    }
+
+    async fn ask(
+        &mut self,
+        method: Method,
+        what: &str,
+        headers: &[(HeaderName, String)],
+        body: Full<Bytes>,
+        expected: &[StatusCode],
+    ) -> Result<Answer, Failure> {
         let token = self.token()?;
-        let request = self.request(what, headers, token.as_deref())?;
+        let request = self.request(method, what, headers, body, token.as_deref())?;
         let answer = timeout(HEAD_PATIENCE, async {
             let stream = self.connect().await?;
             exchange(stream, request).await
@@ -98,16 +123,21 @@ impl Http {
         if let Some(token) = token {
             message = message.replace(&token, "(token)");
         }
-        Err(Failure { message, retry_after: retry_after(&answer.headers), unreachable: false })
+        let (retry_after, status) = (retry_after(&answer.headers), Some(answer.status));
+        Err(Failure { message, retry_after, unreachable: false, status })
     }
 
     fn request(
         &self,
+        method: Method,
         what: &str,
         headers: &[(HeaderName, String)],
+        body: Full<Bytes>,
         token: Option<&str>,
-    ) -> Result<Request<Empty<Bytes>>, Failure> {
-        let mut request = Request::get(self.spec.path(what))
+    ) -> Result<Request<Full<Bytes>>, Failure> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(self.spec.path(what))
             .header(header::HOST, &self.spec.authority)
             .header(header::USER_AGENT, concat!("flagsd/", env!("CARGO_PKG_VERSION")));
         for (name, value) in headers {
@@ -119,7 +149,7 @@ impl Http {
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);
         }
-        request.body(Empty::new()).map_err(|error| Failure::local(format!("cannot be asked: {error}")))
+        request.body(body).map_err(|error| Failure::local(format!("cannot be asked: {error}")))
     }
 
     fn token(&self) -> Result<Option<String>, Failure> {
@@ -177,7 +207,7 @@ impl Http {
     }
 }
 
-async fn exchange(stream: Box<dyn Stream>, request: Request<Empty<Bytes>>) -> Result<Answer, Failure> {
+async fn exchange(stream: Box<dyn Stream>, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
     let failed = |error: hyper::Error| Failure::unreachable(format!("no HTTP answer: {error}"));
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let mut connection: Pin<Box<dyn Future<Output = hyper::Result<()>>>> = Box::pin(connection);
@@ -304,7 +334,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 impl Failure {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), retry_after: None, unreachable: false }
+        Self { message: message.into(), retry_after: None, unreachable: false, status: None }
     }
 
     /// The same, of something.
