@@ -21,15 +21,18 @@ const MIRI_TESTS: &[&str] = &["definition::", "compile::", "snapshot::", "evalua
 /// What miri may take: most of an hour of a processor of its own.
 const MIRI_LIMIT: Duration = Duration::from_secs(3 * 3600);
 
-/// Tests that come to no end under miri in minutes: they read lines of hundreds of kilobytes, documents of thousands of values, or
-/// thousands of generated inputs.
+/// Tests that come to no end under miri in minutes: they read lines of hundreds of kilobytes, documents of thousands of values, hundreds
+/// of published rules, or thousands of generated inputs.
 const MIRI_SKIPPED: &[&str] = &[
     "definition::lists::tests::bad_lines_are_named",
     "definition::tests::a_broken_rule_is_said_where_it_is",
     "definition::tests::hostile_flags_break_only_themselves",
     "definition::tests::json_is_what_serde_json_takes_for_json",
+    "definition::tests::published_rules_are_understood",
+    "definition::tests::testkit_flags_are_good_but_for_the_one_meant_to_be_broken",
     "evaluate::steps::tests::any_bytes_end",
     "evaluate::steps::tests::steps_and_tree_decide_alike",
+    "snapshot::explain::tests::any_bytes_are_explained_or_not",
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
