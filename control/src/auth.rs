@@ -142,9 +142,9 @@ impl Auth {
                 Ok(found)
             }
             // Hosts are served while the database is away.
-            Err(StoreError::Unavailable(why)) => match self.lock().tokens.get(id) {
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Full(_))) => match self.lock().tokens.get(id) {
                 Some((token, _)) => Ok(Some(token.clone())),
-                None => Err(StoreError::Unavailable(why)),
+                None => Err(error),
             },
             Err(error) => Err(error),
         }

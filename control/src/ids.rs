@@ -201,8 +201,7 @@ fn sort(body: Incoming, format: ListFormat, packed: bool, most: Most) -> Result<
 
 fn no_room(error: &io::Error) -> Problem {
     tracing::error!("ids cannot be sorted: {error}");
-    let detail = "there is no room to sort so many ids now";
-    Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "no-room", detail, 30)
+    Problem::no_room("there is no room to sort so many ids now")
 }
 
 fn unreadable(error: &io::Error, most: Most) -> Problem {

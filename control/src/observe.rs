@@ -86,6 +86,8 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
     );
     describe_gauge!("process_resident_memory_bytes", "Memory of this process");
     describe_gauge!("process_start_time_seconds", "When it started, seconds since 1970");
+    // What is alerted on has to begin with 0: the first that a counter is seen with counts as nothing new.
+    counter!("flags_control_refused_total", "kind" => "no-room").increment(0);
     begin();
     Ok(handle)
 }

@@ -96,6 +96,11 @@ impl Problem {
         Self { retry_after_s: Some(after_s), ..Self::new(status, kind, detail) }
     }
 
+    /// A disk is full. Somebody has to make room first, so there is no hurry.
+    pub(crate) fn no_room(detail: &str) -> Self {
+        Self::come_back(StatusCode::SERVICE_UNAVAILABLE, "no-room", detail, 30)
+    }
+
     /// The pointers of its faults, with `prefix` before them.
     pub(crate) fn within(mut self, prefix: &str) -> Self {
         for error in &mut self.errors {
@@ -141,6 +146,10 @@ impl From<StoreError> for Problem {
                 tracing::warn!("the database is unavailable: {why}");
                 let detail = "the database can't be written or read now; whether an earlier request happened is told by its Idempotency-Key";
                 Self::come_back(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail, 1)
+            }
+            StoreError::Full(why) => {
+                tracing::error!("the database has no room left: {why}");
+                Self::no_room("there is no room left where the database writes; nothing has changed")
             }
             StoreError::Taken => Self::conflict("the key is taken"),
             StoreError::Broken(why) => {

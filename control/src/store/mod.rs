@@ -123,6 +123,8 @@ impl Tell {
 pub(crate) enum StoreError {
     /// It can't be reached, or is not to be written now; it may be later. Whether a commit that was under way happened is not known.
     Unavailable(String),
+    /// There is no room left where it writes. Nothing has changed.
+    Full(String),
     /// Another row has this key already.
     Taken,
     /// It holds what it never should, or a statement is wrong.
@@ -133,6 +135,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable(why) => write!(f, "the database is unavailable: {why}"),
+            Self::Full(why) => write!(f, "the database has no room left: {why}"),
             Self::Taken => f.write_str("the key is taken"),
             Self::Broken(why) => write!(f, "the database failed: {why}"),
         }

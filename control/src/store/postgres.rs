@@ -289,6 +289,9 @@ fn error(error: ::postgres::Error) -> StoreError {
         return StoreError::Taken;
     }
     let said = said.unwrap_or_else(|| error.to_string());
+    if state == SqlState::DISK_FULL {
+        return StoreError::Full(said);
+    }
     // Connection, resources, operator intervention, system error; and what is right to try again.
     let passes = ["08", "53", "57", "58", "40"].iter().any(|class| state.code().starts_with(class));
     let passes = passes || state == SqlState::READ_ONLY_SQL_TRANSACTION || state == SqlState::CANNOT_CONNECT_NOW;

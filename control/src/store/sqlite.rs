@@ -39,7 +39,7 @@ impl Sqlite {
         // A panic in a transaction has rolled it back: the connection is good.
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(error)?;
-        let mut active = Active { connection: &transaction, news: Vec::new() };
+        let mut active = Active::new(&transaction);
         let (is_alone, mut anything) = (jobs.len() == 1, false);
         for job in jobs {
             let told = active.news.len();
@@ -49,7 +49,8 @@ impl Sqlite {
             let is_kept = group::is_kept(job.as_mut(), &mut active);
             if transaction.is_autocommit() {
                 // A full disk, say, takes back everything, also what went well before.
-                return Err(StoreError::Unavailable("SQLite has rolled back the transaction".to_owned()));
+                let unsaid = || StoreError::Unavailable("SQLite has rolled back the transaction".to_owned());
+                return Err(active.trouble.take().unwrap_or_else(unsaid));
             }
             if !is_kept {
                 active.news.truncate(told);
@@ -77,7 +78,7 @@ impl Sqlite {
                 Ok(transaction) => transaction,
                 Err(cause) => return (Err(error(cause).into()), false),
             };
-            let result = work(&mut Active { connection: &transaction, news: Vec::new() });
+            let result = work(&mut Active::new(&transaction));
             (result, transaction.finish().is_ok())
         })
     }
@@ -101,25 +102,48 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
 struct Active<'c> {
     connection: &'c Connection,
     news: Vec<News>,
+    /// Why the database could not do something, other than for what it was asked.
+    trouble: Option<StoreError>,
+}
+
+impl<'c> Active<'c> {
+    fn new(connection: &'c Connection) -> Self {
+        Self { connection, news: Vec::new(), trouble: None }
+    }
+
+    fn noted<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
+        result.map_err(|cause| {
+            let error = error(cause);
+            if matches!(error, StoreError::Full(_) | StoreError::Unavailable(_)) {
+                self.trouble = Some(error.clone());
+            }
+            error
+        })
+    }
 }
 
 impl Transaction for Active<'_> {
     fn rows(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
-        let mut statement = self.connection.prepare_cached(&numbered(sql)).map_err(error)?;
-        let columns = statement.column_count();
-        let rows = statement.query_map(rusqlite::params_from_iter(values), |row| {
-            (0..columns).map(|column| row.get_ref(column).map(value)).collect::<Result<Vec<_>, _>>().map(Row)
-        });
-        rows.map_err(error)?.collect::<Result<_, _>>().map_err(error)
+        let rows = (|| {
+            let mut statement = self.connection.prepare_cached(&numbered(sql))?;
+            let columns = statement.column_count();
+            let rows = statement.query_map(rusqlite::params_from_iter(values), |row| {
+                (0..columns).map(|column| row.get_ref(column).map(value)).collect::<Result<Vec<_>, _>>().map(Row)
+            })?;
+            rows.collect()
+        })();
+        self.noted(rows)
     }
 
     fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, StoreError> {
-        let mut statement = self.connection.prepare_cached(&numbered(sql)).map_err(error)?;
-        statement.execute(rusqlite::params_from_iter(values)).map(|rows| rows as u64).map_err(error)
+        let prepared = self.connection.prepare_cached(&numbered(sql));
+        let rows = prepared.and_then(|mut statement| statement.execute(rusqlite::params_from_iter(values)));
+        self.noted(rows).map(|rows| rows as u64)
     }
 
     fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
-        self.connection.execute_batch(sql).map_err(error)
+        let done = self.connection.execute_batch(sql);
+        self.noted(done)
     }
 
     fn for_update(&self) -> &'static str {
@@ -166,10 +190,12 @@ pub(super) fn error(error: rusqlite::Error) -> StoreError {
         if matches!(failure.extended_code, SQLITE_CONSTRAINT_UNIQUE | SQLITE_CONSTRAINT_PRIMARYKEY) {
             return StoreError::Taken;
         }
+        if failure.code == ErrorCode::DiskFull {
+            return StoreError::Full(error.to_string());
+        }
         let passes = [
             ErrorCode::DatabaseBusy,
             ErrorCode::DatabaseLocked,
-            ErrorCode::DiskFull,
             ErrorCode::SystemIoFailure,
             ErrorCode::CannotOpen,
             ErrorCode::ReadOnly,

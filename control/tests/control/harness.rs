@@ -137,6 +137,11 @@ impl Server {
         Self { url: format!("http://{listen}"), child, admin: admin.to_owned(), log }
     }
 
+    /// One that was started otherwise, with an admin's token; `log` is where its stderr goes.
+    pub(crate) fn of(child: Child, url: String, admin: &str, log: PathBuf) -> Self {
+        Self { url, child, admin: admin.to_owned(), log }
+    }
+
     pub(crate) fn admin(&self) -> Client {
         Client::new(&self.url, &self.admin)
     }

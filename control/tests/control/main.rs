@@ -7,6 +7,7 @@ mod bad_days;
 mod changes;
 mod clock;
 mod failover;
+mod full_disk;
 mod harness;
 mod hostile;
 mod hosts;
