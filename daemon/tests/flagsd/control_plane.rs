@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) asked_to_take: u64,
     /// Answers this to reports, and 0 to nobody; 204 where there is nothing.
     pub(crate) report_answer: Option<u16>,
+    /// How many bytes of a part go out at once, and how long nothing goes out then.
+    pub(crate) part_pace: Option<(usize, Duration)>,
     /// What the snapshot's text is, instead of the right one.
     pub(crate) snapshot_text: Option<String>,
     /// What goes over each stream, as it is, beside the truth.
@@ -321,11 +323,16 @@ fn serve(mut stream: impl Read + Write, shared: &Mutex<Shared>, key: &SecretKey)
     if let Some(name) = what.strip_prefix("parts/") {
         let gzip = header("accept-encoding").is_some_and(|accepted| accepted.contains("gzip"));
         let part = inner.parts.get(name).cloned();
+        let (piece, pause) = inner.part_pace.unwrap_or((usize::MAX, Duration::ZERO));
         drop(inner);
         let Some(part) = part else { return write!(stream, "HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n") };
         let (body, encoding) = if gzip { (packed(&part), "content-encoding: gzip\r\n") } else { (part, "") };
         write!(stream, "HTTP/1.1 200 OK\r\n{encoding}content-length: {}\r\n\r\n", body.len())?;
-        return stream.write_all(&body);
+        for piece in body.chunks(piece) {
+            stream.write_all(piece)?;
+            std::thread::sleep(pause);
+        }
+        return Ok(());
     }
     if what == "snapshot" {
         let right = || inner.snapshot.as_ref().expect("is there").seal(key);

@@ -7,11 +7,11 @@ use std::process::Command;
 use crate::harness::{Host, many, number, read};
 
 /// A small file system in memory.
-struct Tmpfs(PathBuf);
+pub(crate) struct Tmpfs(PathBuf);
 
 impl Tmpfs {
     /// `None`, and a word why, where mounting is not allowed.
-    fn mount(path: &Path, size: &str) -> Option<Self> {
+    pub(crate) fn mount(path: &Path, size: &str) -> Option<Self> {
         fs::create_dir_all(path).expect("made");
         let options = format!("size={size},mode=755");
         let output = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).output();

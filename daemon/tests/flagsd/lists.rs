@@ -11,7 +11,7 @@ use crate::control_plane::{ControlPlane, flag};
 use crate::harness::{Daemon, Host, read};
 
 /// A part of these ids, and its bytes.
-fn part(ids: &[&str], removes: bool) -> (Part, Vec<u8>) {
+pub(crate) fn part(ids: &[&str], removes: bool) -> (Part, Vec<u8>) {
     let bytes: Vec<u8> = ids.iter().flat_map(|id| [id.as_bytes(), b"\n"].concat()).collect();
     let mut hasher = PartHasher::default();
     hasher.update(&bytes);
@@ -19,7 +19,7 @@ fn part(ids: &[&str], removes: bool) -> (Part, Vec<u8>) {
 }
 
 /// A list of parts, which the plane serves.
-fn list(plane: &ControlPlane, ids: u64, parts: &[(Part, Vec<u8>)]) -> List {
+pub(crate) fn list(plane: &ControlPlane, ids: u64, parts: &[(Part, Vec<u8>)]) -> List {
     for (part, bytes) in parts {
         plane.shared().parts.insert(part.sha256.to_string(), bytes.clone());
     }
@@ -27,17 +27,17 @@ fn list(plane: &ControlPlane, ids: u64, parts: &[(Part, Vec<u8>)]) -> List {
 }
 
 /// A flag that is 1 for whom is in the list `vip`, else 0.
-fn vip() -> Box<RawValue> {
+pub(crate) fn vip() -> Box<RawValue> {
     let text = r#"{"state":"ENABLED","variants":{"in":1,"out":0},"defaultVariant":"out",
         "targeting":{"if":[{"in":[{"var":"targetingKey"},{"var":"$lists.vip"}]},"in","out"]}}"#;
     RawValue::from_string(text.replace(char::is_whitespace, "")).expect("JSON")
 }
 
-fn is_in(client: &Client, id: &str) -> bool {
+pub(crate) fn is_in(client: &Client, id: &str) -> bool {
     client.int("vip", &Context::new(id), -1) == 1
 }
 
-fn start(plane: &ControlPlane, host: &mut Host) -> (Daemon, Client) {
+pub(crate) fn start(plane: &ControlPlane, host: &mut Host) -> (Daemon, Client) {
     host.source(&plane.signed_source()).env("FLAGSD_CONTROL__POLL_MS", "100");
     let daemon = host.start();
     daemon.wait_for_status("something published", |status| status["generation"] != 0);
@@ -45,7 +45,7 @@ fn start(plane: &ControlPlane, host: &mut Host) -> (Daemon, Client) {
     (daemon, client)
 }
 
-fn error(daemon: &Daemon) -> String {
+pub(crate) fn error(daemon: &Daemon) -> String {
     daemon.status()["sources"][0]["error"].as_str().unwrap_or_default().to_owned()
 }
 

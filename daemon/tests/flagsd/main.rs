@@ -9,6 +9,7 @@ mod files;
 mod guard;
 mod harness;
 mod lists;
+mod lists_bad_days;
 mod measure;
 mod operator;
 mod packaging;

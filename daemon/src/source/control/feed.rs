@@ -133,7 +133,7 @@ impl ControlFeed {
             saved.set_prepared(lists);
         }
         self.in_force = saved.clone().filter(Definition::is_prepared);
-        let parts = Parts::new(parts, self.spec.clone());
+        let parts = Parts::new(parts, self.spec.clone(), self.in_force.as_ref().map(Definition::lists));
         let wake = Arc::new(Notify::new());
         let follower =
             Follower::new(self.spec.clone(), self.id, saved, floor, settings, limits, Arc::clone(&wake), parts, news);

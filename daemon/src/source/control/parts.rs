@@ -5,7 +5,7 @@
 //!                              list-<content>-<name>-<ids>   built out of parts
 //! ```
 //!
-//! Each file is written under another name and renamed. What is named by neither the state that is in force nor the one before is swept.
+//! Each file is written under another name and renamed. What is named by neither the state that is in force, nor the one before, nor the one that is to come is swept.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,13 +40,19 @@ pub(super) struct Parts {
     /// What failed last, and until when nothing is tried.
     failed: Option<(Failure, Instant)>,
     wait: Duration,
-    /// Files of the state that was prepared last.
-    used: BTreeSet<String>,
+    /// Files of the state that was prepared last, and of the one before; `None` while that is not known.
+    used: Option<[BTreeSet<String>; 2]>,
 }
 
 impl Parts {
-    pub(super) fn new(dir: PathBuf, spec: ControlSpec) -> Self {
-        Self { dir, http: Http::new(spec), failed: None, wait: BACKOFF.0, used: BTreeSet::new() }
+    /// `in_force`: the lists of the state that is, where they are all there.
+    pub(super) fn new(dir: PathBuf, spec: ControlSpec, in_force: Option<&BTreeMap<String, List>>) -> Self {
+        let used = in_force.and_then(|lists| {
+            let mut used = part_names(lists);
+            used.extend(file_names(&built(&dir, lists)?));
+            Some([used, BTreeSet::new()])
+        });
+        Self { dir, http: Http::new(spec), failed: None, wait: BACKOFF.0, used }
     }
 
     /// All lists, built; what is missing is fetched, one part at a time.
@@ -85,13 +91,15 @@ impl Parts {
     ) -> Result<Vec<PreparedList>, Failure> {
         let local = |error: io::Error| Failure::new(format!("id lists cannot be kept: {error}"));
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(local)?;
-        let mut now = BTreeSet::new();
+        let mut now = part_names(lists);
+        now.extend(lists.values().filter_map(|list| find_built(&self.dir, list)?.2.file_name()?.to_str().map(str::to_owned)));
+        // What came for a state that nobody waits for any more makes way.
+        self.sweep_all_but(&now);
         for (label, list) in lists {
             if list.ids > most_ids as u64 {
                 let message = format!("the id list {label:?} has {} ids, and {most_ids} is the limit", list.ids);
                 return Err(Failure::new(message));
             }
-            now.extend(list.parts.iter().map(|part| part_name(&part.sha256)));
             if find_built(&self.dir, list).is_some() {
                 continue;
             }
@@ -109,10 +117,24 @@ impl Parts {
         }
         let prepared =
             built(&self.dir, lists).ok_or_else(|| Failure::new("an id list has gone from the state directory"))?;
-        now.extend(prepared.iter().filter_map(|list| Some(list.file.file_name()?.to_str()?.to_owned())));
-        let before = std::mem::replace(&mut self.used, now);
-        sweep(&self.dir, |name| self.used.contains(name) || before.contains(name));
+        now.extend(file_names(&prepared));
+        let before = self.used.take().map(|[used, _]| used).unwrap_or_default();
+        self.used = Some([now, before]);
+        self.sweep_all_but(&BTreeSet::new());
         Ok(prepared)
+    }
+
+    /// Removes what neither `these` nor a state in use names.
+    fn sweep_all_but(&self, these: &BTreeSet<String>) {
+        let Some([used, before]) = &self.used else { return };
+        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.file_name();
+            if !name.to_str().is_some_and(|name| [these, used, before].iter().any(|names| names.contains(name))) {
+                // What can't be removed now is tried again with the next state.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     async fn fetch(&mut self, part: &Part, patience: Duration) -> Result<(), Failure> {
@@ -216,14 +238,12 @@ fn build(dir: &Path, list: &List) -> io::Result<()> {
     })
 }
 
-fn sweep(dir: &Path, is_used: impl Fn(&str) -> bool) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.filter_map(Result::ok) {
-        if !entry.file_name().to_str().is_some_and(&is_used) {
-            // What can't be removed now is tried again with the next state.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
+fn file_names(lists: &[PreparedList]) -> impl Iterator<Item = String> {
+    lists.iter().filter_map(|list| Some(list.file.file_name()?.to_str()?.to_owned()))
+}
+
+fn part_names(lists: &BTreeMap<String, List>) -> BTreeSet<String> {
+    lists.values().flat_map(|list| &list.parts).map(|part| part_name(&part.sha256)).collect()
 }
 
 fn part_name(sha256: &PartHash) -> String {
