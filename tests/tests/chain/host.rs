@@ -1,5 +1,6 @@
 //! A host: flagsd, and a program that reads.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use libflags::{Client, Context};
@@ -11,6 +12,13 @@ use crate::{eventually, free_port, plane, program};
 pub(crate) struct Host {
     folder: tempfile::TempDir,
     child: Child,
+    setup: Setup,
+}
+
+/// How it is started.
+struct Setup {
+    source: String,
+    environment: Vec<(String, String)>,
     management: u16,
 }
 
@@ -24,31 +32,35 @@ impl Drop for Host {
 impl Host {
     /// One that asks for the snapshot each tenth of a second while it has no stream.
     pub(crate) fn follow(source: &str) -> Self {
-        Self::start(source, 100, &[])
+        Self::start(source, &[])
     }
 
     /// One that only knows streams.
     pub(crate) fn follow_stream(source: &str) -> Self {
-        Self::start(source, 3_600_000, &[])
+        Self::start(source, &[("FLAGSD_CONTROL__POLL_MS", "3600000")])
     }
 
     /// One of this name, that reports within 50 ms what it has published.
     pub(crate) fn reporting(source: &str, name: &str) -> Self {
-        Self::start(source, 100, &[("FLAGSD_CONTROL__HOST", name), ("FLAGSD_CONTROL__REPORT_MS", "50")])
+        Self::start(source, &[("FLAGSD_CONTROL__HOST", name), ("FLAGSD_CONTROL__REPORT_MS", "50")])
     }
 
-    fn start(source: &str, poll_ms: u64, environment: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let management = free_port();
-        let mut command = Command::new(program("flagsd").unwrap());
-        command.env_clear().env("FLAGSD_CONTROL__POLL_MS", poll_ms.to_string()).args(["run", "--log-level", "error"]);
-        command.envs(environment.iter().copied());
-        command.arg("--store").arg(folder.path().join("store")).arg("--state-dir").arg(folder.path().join("state"));
-        command.arg("--management").arg(format!("127.0.0.1:{management}")).arg("--source").arg(source);
-        let child = command.stdout(Stdio::null()).spawn().unwrap();
-        let host = Self { folder, child, management };
-        eventually("flagsd answers", || plane::ask("GET", management, "/healthz", "", None).0 == 200);
-        host
+    fn start(source: &str, environment: &[(&str, &str)]) -> Self {
+        let (folder, management) = (tempfile::tempdir().unwrap(), free_port());
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let setup = Setup { source: source.to_owned(), environment: environment.collect(), management };
+        Self { child: setup.run(folder.path()), folder, setup }
+    }
+
+    /// Ends flagsd without a word to it.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again, with all that it left behind.
+    pub(crate) fn restart(&mut self) {
+        self.child = self.setup.run(self.folder.path());
     }
 
     /// A program's view; waits until there is something to see.
@@ -64,7 +76,7 @@ impl Host {
 
     /// A number of its metrics, by the beginning of its line.
     pub(crate) fn metric(&self, beginning: &str) -> f64 {
-        let text = plane::ask("GET", self.management, "/metrics", "", None).1;
+        let text = plane::ask("GET", self.setup.management, "/metrics", "", None).1;
         let line = text.lines().find(|line| line.starts_with(beginning)).unwrap_or_default();
         line.rsplit(' ').next().unwrap().parse().unwrap_or(f64::NAN)
     }
@@ -79,6 +91,20 @@ impl Host {
         stream.read_to_string(&mut answer).unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         serde_json::from_str::<Value>(body).unwrap()["sets"][0]["sources"][0]["control"].take()
+    }
+}
+
+impl Setup {
+    /// Starts flagsd with its store and state in a folder, and waits until it answers.
+    fn run(&self, folder: &Path) -> Child {
+        let mut command = Command::new(program("flagsd").unwrap());
+        command.env_clear().env("FLAGSD_CONTROL__POLL_MS", "100").args(["run", "--log-level", "error"]);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.arg("--store").arg(folder.join("store")).arg("--state-dir").arg(folder.join("state"));
+        command.arg("--management").arg(format!("127.0.0.1:{}", self.management)).arg("--source").arg(&self.source);
+        let child = command.stdout(Stdio::null()).spawn().unwrap();
+        eventually("flagsd answers", || plane::ask("GET", self.management, "/healthz", "", None).0 == 200);
+        child
     }
 }
 

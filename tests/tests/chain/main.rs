@@ -9,6 +9,7 @@ mod host;
 mod outage;
 mod plane;
 mod report;
+mod restore;
 
 use std::net::TcpListener;
 use std::path::PathBuf;

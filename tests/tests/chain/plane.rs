@@ -1,6 +1,6 @@
 //! A control plane on a SQLite file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ impl Plane {
         plane
     }
 
-    pub(crate) fn token_file(&self) -> std::path::PathBuf {
+    pub(crate) fn token_file(&self) -> PathBuf {
         self.folder.path().join("token")
     }
 
@@ -69,6 +69,20 @@ impl Plane {
         let replica = Replica { child, port, management, admin: self.admin.clone() };
         eventually("the control plane is ready", || ask("GET", port, "/readyz", "", None).0 == 200);
         replica
+    }
+
+    /// A copy of its database.
+    pub(crate) fn back_up(&self) -> PathBuf {
+        let copy = self.folder.path().join("copy");
+        let output = self.command("backup").arg(&copy).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        copy
+    }
+
+    /// Puts a copy in the place of its database, which nobody serves meanwhile.
+    pub(crate) fn restore(&self, copy: &Path) {
+        let output = self.command("restore").arg(copy).arg("--replace").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn command(&self, what: &str) -> Command {
