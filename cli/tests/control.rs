@@ -69,6 +69,11 @@ impl Drop for Plane {
 
 impl Plane {
     fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// With a configuration file of this content.
+    fn start_with(config: &str) -> Option<Self> {
         let binary = match flags_control() {
             Ok(binary) => binary,
             Err(why) => {
@@ -76,7 +81,7 @@ impl Plane {
                 return None;
             }
         };
-        let files = directory(&[]);
+        let files = directory(&[("control.toml", config)]);
         let database = format!("sqlite:{}", files.path().join("db").display());
         let init = Command::new(&binary).args(["init", "--database", &database]).output().expect("it runs");
         let admin = BufReader::new(init.stdout.as_slice()).lines().next().expect("a token").expect("UTF-8");
@@ -85,7 +90,8 @@ impl Plane {
         until("a start", || {
             let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
             let mut child = Command::new(&binary)
-                .args(["serve", "--database", &database, "--listen", &free.to_string()])
+                .args(["serve", "--database", &database, "--listen", &free.to_string(), "--config"])
+                .arg(files.path().join("control.toml"))
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
@@ -614,6 +620,54 @@ fn segments_are_made_uploaded_added_to_and_taken_from() {
 /// `id`, `"p"` and `q` on lines, packed by gzip.
 const PACKED: [u8; 29] =
     [31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 203, 76, 225, 82, 42, 80, 226, 42, 228, 2, 0, 102, 213, 243, 132, 9, 0, 0, 0];
+
+#[test]
+fn what_is_refused_while_it_is_sent_says_why() {
+    let Some(plane) = Plane::start_with("[limits]\nupload_bytes = 20_000_000\nsegment_ids = 300_000\n") else { return };
+    plane.run(&["segment", "create", "vip"]).exits(0);
+    plane.run(&["segment", "add", "vip", "a", "b"]).exits(0);
+    let shown = || plane.run(&["segment", "show", "vip", "--json"]).exits(0).stdout;
+    let before = shown();
+    // Each far longer than what lies between two programs: somebody is still writing when the answer comes.
+    let ids = |prefix: &str, count: usize| -> String { (0..count).map(|n| format!("{prefix}-{n:09}\n")).collect() };
+    let bodies = [
+        ("bad", ids("user", 2) + "no\u{7} id\n" + &ids("user", 3_000_000), "refuses (422)", "control characters"),
+        ("long", ids(&"u".repeat(200), 150_000), "refuses (413)", "20000000 bytes"),
+        ("many", ids("user", 1_300_000), "refuses (422)", "300000"),
+    ];
+    for (name, text, refusal, words) in bodies {
+        let path = plane.files.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        let (upload, piped) = (["upload", "vip", name], ["upload", "vip", "-"]);
+        for arguments in [&upload[..], &piped, &["add", "vip", "--file", name], &["remove", "vip", "--file", "-"]] {
+            let mut command = plane.command(Some(&plane.admin), &[&["segment"], arguments].concat());
+            command.stdin(std::fs::File::open(&path).expect("is there"));
+            let run = finish(command.spawn().expect("flagsctl starts")).exits(3);
+            assert!(run.stderr.contains(refusal) && run.stderr.contains(words), "{arguments:?}: {}", run.stderr);
+            assert!(!run.stderr.contains("pipe") && run.stdout.is_empty(), "{run:?}");
+        }
+    }
+    assert_eq!(shown(), before);
+}
+
+#[test]
+fn who_hangs_up_without_a_word_is_named() {
+    let Some(plane) = Plane::start() else { return };
+    plane.run(&["segment", "create", "vip"]).exits(0);
+    std::fs::write(plane.files.path().join("many"), "user\n".repeat(4_000_000)).expect("a file");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let hangs_up = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("flagsctl comes");
+        std::io::Read::read(&mut stream, &mut [0; 4_096]).expect("it asks");
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").expect("it may send");
+        std::io::Read::read(&mut stream, &mut [0; 4_096]).expect("it sends");
+    });
+    let arguments = ["segment", "add", "vip", "--file", "many", "--url", &url];
+    let run = plane.run(&arguments).exits(3);
+    hangs_up.join().expect("no panic");
+    assert!(run.stderr.contains(&format!("{url} has not taken it all: it hung up, and has not said why")), "{run:?}");
+}
 
 #[test]
 fn there_is_no_bar_on_a_pipe() {

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! 429, 503 ──► wait as long as Retry-After says, ask again
-//! the connection breaks ──► ask again: a write has an Idempotency-Key, so it happens once
+//! the connection breaks, without an answer ──► ask again: a write has an Idempotency-Key, so it happens once
 //! anything else but 2xx ──► a problem document, shown
 //! ```
 
+mod early;
 mod upload;
 
 use std::{io, sync::Arc, thread, time::Duration};
@@ -20,6 +21,7 @@ use ureq::{
 
 pub(super) use upload::Streamed;
 
+use self::early::HungUp;
 use super::profile::{Settings, Target};
 use crate::{
     admin::encoded,
@@ -67,6 +69,7 @@ pub(crate) struct ChangeArguments {
 #[derive(Debug)]
 pub(crate) struct Control {
     agent: Agent,
+    hung_up: HungUp,
     settings: Settings,
 }
 
@@ -135,7 +138,8 @@ impl Control {
             Some(("http", _)) => {}
             _ => return Err(Failure::Usage(format!("{:?} is no URL: https://… or http://…", settings.url))),
         }
-        Ok(Self { agent: config.build().new_agent(), settings })
+        let hung_up = HungUp::default();
+        Ok(Self { agent: hung_up.agent(config.build()), hung_up, settings })
     }
 
     /// The project's key.

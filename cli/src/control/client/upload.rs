@@ -3,6 +3,7 @@
 //! ```text
 //! Expect: 100-continue ──► who may not write, or comes too late, hears so before a byte is sent
 //! 429, 503 ──► as of any request, where the body can be read again
+//! refused while it is sent ──► what the answer says, and no more is sent
 //! the connection breaks ──► told, and nothing is changed: nobody's gigabyte is sent again unasked
 //! ```
 
@@ -46,12 +47,17 @@ impl Control {
         headers.extend(if_revision.map(if_match));
         let mut tried = 0;
         loop {
-            let raw = self.stream(method, &path, &headers, body).map_err(|error| {
+            let broken = |why: String| {
                 let url = &self.settings.url;
-                Failure::new(format!("{url} has not taken it all: {error}; nothing is known to have changed")).hint(
-                    "a line that is no id (1 to 1024 bytes, no control characters) or a limit of the control plane ends it early",
-                )
+                Failure::new(format!("{url} has not taken it all: {why}; nothing is known to have changed"))
+            };
+            let raw = self.stream(method, &path, &headers, body).map_err(|error| {
+                let hung_up = self.hung_up.is_so().then_some("it hung up, and has not said why: ");
+                broken(format!("{}{error}", hung_up.unwrap_or_default()))
             })?;
+            if self.hung_up.is_so() && raw.status < 400 {
+                return Err(broken(format!("it answered {} before that", raw.status)));
+            }
             match raw.wait() {
                 Some(wait) if tried < RETRIES && wait <= LONGEST_WAIT && body.rewind().unwrap_or(false) => {
                     tried += 1;
@@ -67,8 +73,9 @@ impl Control {
         method: &str,
         path: &str,
         headers: &[(&str, String)],
-        mut body: &mut dyn Streamed,
+        body: &mut dyn Streamed,
     ) -> Result<Raw, ureq::Error> {
+        let mut body = self.hung_up.end(body);
         let request = self.request(method, path, headers).body(SendBody::from_reader(&mut body))?;
         let request = self.agent.configure_request(request).timeout_global(Some(TIMEOUT)).build();
         Raw::read(self.agent.run(request)?)
