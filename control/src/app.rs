@@ -8,7 +8,7 @@ use crate::auth::Auth;
 use crate::config::Config;
 use crate::limit::Limits;
 use crate::store::Store;
-use crate::sync::Hub;
+use crate::sync::{Hub, PartCache};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(crate) struct App {
     pub(crate) auth: Arc<Auth>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) limits: Limits,
+    pub(crate) parts: PartCache,
     /// A place for each id list that is being uploaded.
     pub(crate) uploads: Semaphore,
     /// Told true when the process is to end: streams end then.
@@ -28,6 +29,7 @@ impl App {
     pub(crate) fn new(config: Config, store: Store) -> Self {
         Self {
             limits: Limits::new(&config.limits),
+            parts: PartCache::new(config.sync.part_cache_bytes),
             uploads: Semaphore::new(config.limits.uploads),
             config,
             auth: Arc::new(Auth::new(store.clone())),

@@ -93,11 +93,13 @@ pub(crate) struct TlsSettings {
 pub(crate) struct SyncSettings {
     /// How long a stream is silent at most. Hosts give up one that is silent for three times the default.
     pub(crate) heartbeat_ms: u64,
+    /// Of parts of id lists that are kept in memory, as they are stored.
+    pub(crate) part_cache_bytes: u64,
 }
 
 impl Default for SyncSettings {
     fn default() -> Self {
-        Self { heartbeat_ms: 10_000 }
+        Self { heartbeat_ms: 10_000, part_cache_bytes: 64 << 20 }
     }
 }
 

@@ -54,6 +54,12 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
     describe_gauge!("flags_control_streams_limit", "How many streams this process holds at most");
     describe_gauge!("flags_control_connections", "Connections that are open");
     describe_counter!(
+        "flags_control_part_chunks_total",
+        "Chunks of id lists' parts that hosts were given, by where they came from: memory, database"
+    );
+    describe_gauge!("flags_control_part_cache_bytes", "Parts of id lists in memory, bytes");
+    describe_counter!("flags_control_parts_evicted_total", "Parts of id lists that made way for others in memory");
+    describe_counter!(
         "flags_control_connections_refused_total",
         "Connections closed at once, since there were as many as may be"
     );

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use flags_sync::{Change, Event, EventId, SecretKey, Snapshot, Stamp, Trust};
+use flags_sync::{Change, Event, EventId, PartHash, SecretKey, Snapshot, Stamp, Trust};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use metrics::histogram;
@@ -224,6 +224,12 @@ impl Live {
     /// What [`sealed`](Self::sealed) gives, if somebody has asked for it.
     pub(crate) fn if_sealed(&self) -> Option<Arc<Sealed>> {
         self.lock().sealed.clone()
+    }
+
+    /// Whether its lists are made of this part now.
+    pub(super) fn names_part(&self, sha256: PartHash) -> bool {
+        let state = self.lock();
+        state.snapshot.lists.values().any(|list| list.parts.iter().any(|part| part.sha256 == sha256))
     }
 
     /// What a stream that is at `at` gets next.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! database ──(news, or a look once a second)──► follow ──► live environments ──► snapshot, streams
+//!          ──(a part, when a host first asks for it)──► part cache ──► parts
 //! ```
 //!
 //! The database is asked when something changed and at the start; with it away, everything here goes on.
@@ -9,6 +10,7 @@
 mod follow;
 mod hosts;
 mod live;
+mod part_cache;
 mod parts;
 mod report;
 mod serve;
@@ -16,6 +18,7 @@ mod serve;
 pub(crate) use follow::{Hub, follow};
 pub(crate) use hosts::{HostView, Report};
 pub(crate) use live::Live;
+pub(crate) use part_cache::PartCache;
 pub(crate) use parts::parts;
 pub(crate) use report::report;
 pub(crate) use serve::{snapshot, stream};

@@ -1,5 +1,6 @@
 //! Killed programs and dead databases.
 
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,9 +8,11 @@ use std::time::{Duration, Instant};
 use flags_sync::{Snapshot, Trust};
 use serde_json::json;
 
-use crate::harness::{Client, Database, PATIENCE, eventually, on_both};
+use crate::harness::{Client, Database, PATIENCE, eventually, free_port, on_both};
+use crate::segments::{as_a_host, snapshot};
 
 const FLAGS: &str = "/api/v1/projects/shop/flags";
+const SEGMENTS: &str = "/api/v1/projects/shop/environments/test/segments";
 const CONFIG: &str = "/api/v1/projects/shop/environments/test/flags/a";
 
 #[test]
@@ -109,6 +112,77 @@ fn hosts_are_served_while_the_database_is_away() {
     assert_eq!((event.kind.as_str(), event.id.as_str()), ("change", "1.3"), "the stream was never cut");
     eventually("ready again", || admin.get("/readyz").status == 200);
     check_log(&admin, 3);
+}
+
+#[test]
+fn hosts_that_come_up_get_lists_while_the_database_is_away() {
+    let Some(mut database) = Database::postgres() else {
+        println!("skipped: PostgreSQL is not installed");
+        return;
+    };
+    let port = free_port();
+    let server = database.serve_with(&format!("management = \"127.0.0.1:{port}\"\n"));
+    let small = database.serve_with("[sync]\npart_cache_bytes = 1000\n");
+    let admin = server.furnished();
+    let ids = |prefix: &str| -> String { (0..100_000).map(|n| format!("{prefix}-{:x}\n", n * 7_919)).collect() };
+    let upload = |key: &str, ids: String| {
+        let revision = admin.get(&format!("{SEGMENTS}/{key}")).etag();
+        let client = admin.with("if-match", &revision).with("content-type", "text/plain");
+        client.send("PUT", &format!("{SEGMENTS}/{key}/ids"), Some(ids)).expect(200);
+    };
+    for key in ["vip", "cold"] {
+        admin.post(SEGMENTS, json!({"key": key, "kind": "list"})).expect(201);
+        upload(key, ids(key));
+    }
+    let old = snapshot(&admin).lists["vip"].clone();
+    assert_eq!(as_a_host(&admin, &old).len(), 100_000);
+    upload("vip", ids("new"));
+    let lists = snapshot(&admin).lists;
+    let whole = as_a_host(&admin, &lists["vip"]);
+    eventually("the other replica has it", || {
+        small.admin().get("/sync/v1/shop/test/snapshot").etag() == admin.get("/sync/v1/shop/test/snapshot").etag()
+    });
+    assert_eq!(as_a_host(&small.admin(), &lists["vip"]), whole);
+    let metric = |sample: &str| {
+        let text = Client::new(&format!("http://127.0.0.1:{port}"), "").get("/metrics").text;
+        let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse::<f64>().unwrap())
+    };
+    let read = metric("flags_control_part_chunks_total{from=\"database\"}");
+
+    database.postgres.as_mut().unwrap().kill();
+    for replica in [&server, &small] {
+        eventually("the program notices", || replica.admin().get("/readyz").status == 503);
+    }
+    assert_eq!(snapshot_text(&admin), snapshot_text(&small.admin()));
+    assert_eq!(as_a_host(&admin, &lists["vip"]), whole);
+    let packed = admin.with("accept-encoding", "gzip");
+    let mut text = String::new();
+    for part in &lists["vip"].parts {
+        let bytes = packed.bytes(&format!("/sync/v1/shop/test/parts/{}", part.sha256));
+        flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
+    }
+    assert!(text.lines().eq(whole.iter()));
+    assert_eq!(metric("flags_control_part_chunks_total{from=\"database\"}"), read);
+    let kept = metric("flags_control_part_cache_bytes");
+    assert!(kept > 100_000.0 && kept < 64e6, "{kept}");
+    // What nobody asked for before, what has no room, and what no list is made of any more.
+    let ask = |client: &Client, list: &flags_sync::List| {
+        client.get(&format!("/sync/v1/shop/test/parts/{}", list.parts[0].sha256))
+    };
+    for (client, list) in [(&admin, &lists["cold"]), (&small.admin(), &lists["vip"]), (&admin, &old)] {
+        let refused = ask(client, list);
+        assert_eq!((refused.status, refused.header("retry-after")), (503, "1".to_owned()));
+    }
+
+    database.postgres.as_mut().unwrap().run();
+    eventually("all parts come again", || ask(&admin, &lists["cold"]).status == 200);
+    assert_eq!(as_a_host(&admin, &lists["cold"]).len(), 100_000);
+    assert_eq!(as_a_host(&admin, &old).len(), 100_000);
+}
+
+fn snapshot_text(client: &Client) -> String {
+    client.get("/sync/v1/shop/test/snapshot").text
 }
 
 #[test]

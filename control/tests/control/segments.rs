@@ -15,7 +15,7 @@ const SEGMENTS: &str = "/api/v1/projects/shop/environments/test/segments";
 const ENVIRONMENT: &str = "shop/test";
 
 /// What hosts get of the newest revision.
-fn snapshot(admin: &Client) -> Snapshot {
+pub(crate) fn snapshot(admin: &Client) -> Snapshot {
     let environment = admin.get(TEST).expect(200);
     let tag = format!("\"1.{}\"", environment["revision"]);
     eventually("hosts get it", || admin.get("/sync/v1/shop/test/snapshot").etag() == tag);
@@ -24,7 +24,7 @@ fn snapshot(admin: &Client) -> Snapshot {
 }
 
 /// The ids of a list as a host comes by them: each part by its name, checked.
-fn as_a_host(client: &Client, list: &List) -> Vec<String> {
+pub(crate) fn as_a_host(client: &Client, list: &List) -> Vec<String> {
     let parts = list.parts.iter().map(|part| {
         let reply = client.get(&format!("/sync/v1/shop/test/parts/{}", part.sha256));
         assert_eq!((reply.status, reply.header("etag")), (200, format!("\"{}\"", part.sha256)));
