@@ -173,6 +173,12 @@ fn control_planes(page: &mut Page, sets: &[SetStatus]) {
     family("flagsd_source_reports_total", "counter", help, &|link| link.reports as f64);
     let help = "How often nobody took that.";
     family("flagsd_source_reports_dropped_total", "counter", help, &|link| link.reports_dropped as f64);
+    let help = "Id lists that a newer revision of a control plane waits for.";
+    family("flagsd_source_lists_waiting", "gauge", help, &|link| link.lists_waiting as f64);
+    let help = "Parts of those lists that did not come yet.";
+    family("flagsd_source_parts_waiting", "gauge", help, &|link| link.parts_waiting as f64);
+    let help = "How often id lists could not be fetched, kept or built.";
+    family("flagsd_source_list_failures_total", "counter", help, &|link| link.list_failures as f64);
 }
 
 struct Page(String);

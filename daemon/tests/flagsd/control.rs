@@ -308,7 +308,56 @@ fn both_may_be_killed_and_it_catches_up_by_changes() {
     }
     let from_the_beginning = plane.streams().iter().filter(|stream| stream.last_event_id.is_none()).count();
     assert_eq!((from_the_beginning, plane.shared().most_open), (1, 1));
-    assert!(plane.shared().requests.iter().all(|request| request.what == "stream" || request.status == 200));
+    assert!(plane.shared().requests.iter().all(|request| request.what == "stream"), "never all of it by a snapshot");
+}
+
+#[test]
+fn where_only_something_before_it_answers_the_stream_is_tried_before_each_snapshot() {
+    let plane = ControlPlane::start(&[("n", 1)]);
+    let host = follow(&plane);
+    let daemon = host.start();
+    wait_for_value(&host, &daemon, "n", 1);
+    for (round, head) in ["", "retry-after: 0\r\n"].into_iter().enumerate() {
+        let before = plane.shared().requests.len();
+        let away = Some((502, head));
+        (plane.shared().stream_answer, plane.shared().snapshot_answer) = (away, away);
+        plane.cut();
+        let snapshots = |plane: &ControlPlane| {
+            plane.shared().requests.iter().skip(before).filter(|request| request.what == "snapshot").count()
+        };
+        daemon.wait_for("it to be asked for", || snapshots(&plane) >= 4);
+        let asked: Vec<String> = plane.shared().requests.iter().skip(before).map(|r| r.what.clone()).collect();
+        assert!(asked.windows(2).all(|pair| pair.iter().any(|what| what == "stream")), "{asked:?}");
+        // There again, it gives what was missed to whom takes the stream.
+        let n = 10 + i64::try_from(round).expect("small");
+        let at = plane.position();
+        plane.set("n", n);
+        let since = plane.shared().requests.len();
+        (plane.shared().stream_answer, plane.shared().snapshot_answer) = (None, Some((500, "")));
+        wait_for_value(&host, &daemon, "n", n);
+        let resumed = plane.shared().requests.iter().skip(since).find(|request| request.status == 200).cloned();
+        assert_eq!(resumed.and_then(|request| request.last_event_id), Some(at));
+        daemon.wait_for_status("the stream", is_followed);
+    }
+}
+
+#[test]
+fn a_control_plane_that_has_just_started_is_waited_for_and_not_polled() {
+    let mut plane = ControlPlane::start(&[("n", 1)]);
+    let host = follow(&plane);
+    let daemon = host.start();
+    wait_for_value(&host, &daemon, "n", 1);
+    plane.stop();
+    plane.set("n", 2);
+    let starting = Some((503, "retry-after: 1\r\n"));
+    (plane.shared().stream_answer, plane.shared().snapshot_answer) = (starting, starting);
+    plane.listen();
+    daemon.wait_for("a try", || plane.shared().requests.iter().any(|request| request.status == 503));
+    (plane.shared().stream_answer, plane.shared().snapshot_answer) = (None, None);
+    wait_for_value(&host, &daemon, "n", 2);
+    let requests = plane.shared().requests.clone();
+    assert!(requests.iter().all(|request| request.what == "stream"), "{requests:?}");
+    assert_eq!(requests.last().and_then(|request| request.last_event_id.as_deref()), Some("1.1"));
 }
 
 #[test]

@@ -117,3 +117,36 @@ fn a_part_that_is_not_what_was_signed_for_holds_back_the_whole_revision() {
     daemon.wait_for("the revision", || read(&client, "n") == 2);
     assert!(is_in(&client, "a") && !is_in(&client, "x") && error(&daemon).is_empty());
 }
+
+#[test]
+fn what_failed_is_tried_again_though_nothing_else_happens() {
+    let plane = ControlPlane::start(&[("n", 1)]);
+    // No event comes by itself.
+    plane.shared().silent = true;
+    let mut host = Host::new();
+    let (daemon, client) = start(&plane, &mut host);
+    let metric = |name: &str| {
+        let (_, page) = daemon.try_get("/metrics").expect("metrics");
+        let line = page.lines().find(|line| line.starts_with(&format!("{name}{{"))).expect("is there").to_owned();
+        line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()).expect("a number")
+    };
+    let parts = [part(&["a", "b"], false), part(&["b"], true)];
+    let named = list(&plane, 1, &parts);
+    let missing = parts[1].0.sha256.to_string();
+    plane.shared().parts.remove(&missing);
+    plane.change_with_lists(&[("vip", vip()), ("n", flag(2))], &[], false, [("vip".to_owned(), Some(named))].into());
+    daemon.wait_for("several tries", || metric("flagsd_source_list_failures_total") >= 4);
+    assert_eq!((metric("flagsd_source_lists_waiting"), metric("flagsd_source_parts_waiting")), (1, 1));
+    let control = daemon.status()["sources"][0]["control"].clone();
+    assert_eq!((&control["lists_waiting"], &control["connection"]), (&1.into(), &"stream".into()), "{control}");
+    assert_eq!(read(&client, "n"), 1);
+    plane.shared().parts.insert(missing, parts[1].1.clone());
+    daemon.wait_for("the state", || read(&client, "n") == 2);
+    assert!(is_in(&client, "a") && !is_in(&client, "b"));
+    let status = daemon.wait_for_status("no error", |status| status["sources"][0]["error"].is_null());
+    assert_eq!((&status["sources"][0]["state"], &status["state"]), (&"ok".into(), &"fresh".into()), "{status}");
+    assert_eq!((metric("flagsd_source_lists_waiting"), metric("flagsd_source_parts_waiting")), (0, 0));
+    // All that time over one stream, on which one change came.
+    let others = plane.shared().requests.iter().filter(|request| !request.what.starts_with("parts/")).count();
+    assert_eq!(others, 1);
+}

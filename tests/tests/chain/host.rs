@@ -35,11 +35,6 @@ impl Host {
         Self::start(source, &[])
     }
 
-    /// One that only knows streams.
-    pub(crate) fn follow_stream(source: &str) -> Self {
-        Self::start(source, &[("FLAGSD_CONTROL__POLL_MS", "3600000")])
-    }
-
     /// One of this name, that reports within 50 ms what it has published.
     pub(crate) fn reporting(source: &str, name: &str) -> Self {
         Self::start(source, &[("FLAGSD_CONTROL__HOST", name), ("FLAGSD_CONTROL__REPORT_MS", "50")])

@@ -19,7 +19,8 @@ fn hosts_outlive_an_outage_and_catch_up_by_changes() {
     let plane = Plane::new();
     let ports = [free_port(), free_port()];
     let (first, second) = (plane.serve(ports[0]), plane.serve(ports[1]));
-    let host = Host::follow_stream(&plane.source(ports[0]));
+    // It would ask for the snapshot ten times a second, were there no stream to be had.
+    let host = Host::follow(&plane.source(ports[0]));
     let client = host.client();
     eventually("the flag is there", || n(&client) == 1);
     second.set(2);
@@ -45,6 +46,8 @@ fn hosts_outlive_an_outage_and_catch_up_by_changes() {
     eventually("the host has caught up", || n(&client) == 5);
     let sent = |kind| first.metric(&format!("flags_control_stream_events_total{{kind=\"{kind}\"}}"));
     assert_eq!((sent("snapshot"), sent("change")), (0.0, 3.0), "what was missed, and no more");
+    let asked = first.metrics("flags_control_requests_total{").into_iter().filter(|line| line.contains("/snapshot\""));
+    assert_eq!(asked.collect::<Vec<_>>(), Vec::<String>::new(), "nobody asked for all of it");
     assert_eq!(
         host.metric("flagsd_revision{"),
         first.metric("flags_control_revision{environment=\"shop/production\"}")

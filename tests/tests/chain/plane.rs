@@ -120,6 +120,12 @@ impl Replica {
         value.map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// The lines of its metrics that begin so.
+    pub(crate) fn metrics(&self, beginning: &str) -> Vec<String> {
+        let text = ask("GET", self.management, "/metrics", "", None).1;
+        text.lines().filter(|line| line.starts_with(beginning)).map(str::to_owned).collect()
+    }
+
     fn tell(&self, method: &str, path: &str, body: &Value) -> Value {
         let (status, text) = ask(method, self.port, &format!("/api/v1{path}"), &self.admin, Some(body.to_string()));
         assert!((200..300).contains(&status), "{method} {path}: {status} {text}");

@@ -43,6 +43,8 @@ fn hosts_take_what_was_restored_whether_they_saw_it_go_or_not() {
     assert_eq!(n(&late_client), 9);
     late.restart();
     eventually("the late one goes back", || n(&late_client) == 2);
+    let streams = || host.metric("flagsd_source_stream{") + late.metric("flagsd_source_stream{");
+    eventually("both follow the stream", || streams() == 2.0);
     replica.set(7);
     eventually("changes of the new epoch come", || n(&client) == 7 && n(&late_client) == 7);
     assert_eq!(late.link()["position"], position());

@@ -58,6 +58,10 @@ pub(super) struct Link {
     pub(super) errors: u64,
     pub(super) refused: u64,
     pub(super) connects: u64,
+    /// What a newer state waits for.
+    pub(super) lists_waiting: usize,
+    pub(super) parts_waiting: usize,
+    pub(super) list_failures: u64,
 }
 
 /// The connection as a status shows it.
@@ -76,12 +80,17 @@ pub(crate) struct LinkReport {
     pub(crate) last_error: Option<Trouble>,
     /// Texts refused since flagsd started.
     pub(crate) refused: u64,
-    /// Connections opened since flagsd started.
+    /// Connections opened since flagsd started, without those for parts of id lists.
     pub(crate) connects: u64,
     /// How often it was told what is published here.
     pub(crate) reports: u64,
     /// How often it, or the way to it, did not take that.
     pub(crate) reports_dropped: u64,
+    /// Id lists that a newer state waits for, and how many parts of them did not come yet.
+    pub(crate) lists_waiting: usize,
+    pub(crate) parts_waiting: usize,
+    /// How often id lists could not be fetched, kept or built since flagsd started.
+    pub(crate) list_failures: u64,
 }
 
 impl ControlFeed {
@@ -205,6 +214,9 @@ impl ControlFeed {
                 connects: self.link.connects,
                 reports: self.reported.sent.get(),
                 reports_dropped: self.reported.dropped.get(),
+                lists_waiting: self.link.lists_waiting,
+                parts_waiting: self.link.parts_waiting,
+                list_failures: self.link.list_failures,
             }),
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! stream, until it ends ──► wait 0 .. 100 ms · 2ⁿ (at most 30 s), not before Retry-After ──► stream
-//!                           └─ could it not be had: the snapshot every poll_ms meanwhile
+//!                           └─ was there an answer, but no stream: the snapshot every poll_ms meanwhile
 //! ```
+//!
+//! The stream brings what was missed, and the snapshot everything: after an outage the stream is tried before the snapshot is asked for.
 //!
 //! All in one task and one after the other, so that there is never more than one connection.
 
@@ -19,8 +21,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::events::{Events, RawEvent};
 use super::feed::{Connection, Link};
-use super::http::{Failure, Http, worth};
-use super::parts::Parts;
+use super::http::{Failure, Http, Reached, worth};
+use super::parts::{Missing, Parts};
 use super::state::{Refusal, State};
 use super::touched::{Patch, Touched};
 use super::{ControlSpec, Definition};
@@ -81,6 +83,8 @@ pub(super) struct Follower {
     link: Link,
     wake: Arc<Notify>,
     parts: Parts,
+    /// When it was last heard that the state is current, whether it could be given then or not.
+    heard: Option<SystemTime>,
     /// A state that waits for its id lists, and whether what led to it was all deliberate.
     waiting: Option<(EventId, bool)>,
     news: mpsc::Sender<News>,
@@ -120,6 +124,7 @@ impl Follower {
             link: Link::default(),
             wake,
             parts,
+            heard: None,
             waiting: None,
             news,
             spec,
@@ -136,44 +141,63 @@ impl Follower {
         }
         let (mut stream_at, mut poll_at) = (Instant::now(), None::<Instant>);
         let mut wait = BACKOFF.0;
+        // Whether the last snapshot that was asked for came; and whether the stream is to be tried before the next one.
+        let (mut polls_well, mut stream_first) = (false, true);
+        // Whether it was asked already to come back later.
+        let mut was_sent_away = false;
         while !self.news.is_closed() {
             let now = Instant::now();
-            if now >= stream_at {
-                let polling = poll_at.is_some();
-                let since = Instant::now();
-                let (was_had, failure) = self.stream(polling).await;
-                if was_had && since.elapsed() >= STEADY {
+            let poll_is_due = poll_at.is_some_and(|at| now >= at);
+            if now >= stream_at || (poll_is_due && stream_first) {
+                let (was_had, failure) = self.stream(polls_well).await;
+                let ended = Instant::now();
+                if was_had && now.elapsed() >= STEADY {
                     wait = BACKOFF.0;
                 }
-                let delay = failure.retry_after.unwrap_or_default() + wait.mul_f64(fastrand::f64());
-                stream_at = Instant::now() + delay;
+                let not_before = ended + failure.retry_after.unwrap_or_default();
+                stream_at = not_before + wait.mul_f64(fastrand::f64());
                 wait = (wait * 2).min(BACKOFF.1);
-                poll_at = match poll_at.filter(|_| !was_had) {
-                    // What was just tried in vain is tried once more before its snapshot is asked for.
-                    None if was_had => None,
-                    None if failure.unreachable => Some(stream_at + self.poll_wait()),
-                    None => Some(Instant::now()),
-                    at => at,
-                };
-                poll_at = poll_at.map(|at| at.max(Instant::now() + failure.retry_after.unwrap_or_default()));
-                self.failed(&failure, poll_at.is_some() && polling).await;
-            } else if poll_at.is_some_and(|at| now >= at) {
-                let mut next = self.poll_wait();
-                match self.poll().await {
-                    Ok(()) => {}
-                    Err(failure) => {
-                        if let Some(after) = failure.retry_after {
-                            next = next.max(after);
-                            stream_at = stream_at.max(Instant::now() + after);
-                        }
-                        self.failed(&failure, false).await;
+                stream_first = false;
+                was_sent_away &= !was_had && failure.reached == Reached::Answer;
+                poll_at = match failure.reached {
+                    _ if was_had => None,
+                    // There would be no snapshot either; and when somebody is there again, what was missed is enough.
+                    Reached::Nobody => {
+                        stream_at = stream_at.min(ended + self.poll_wait());
+                        None
                     }
+                    // It is tried once more before the snapshot is asked for.
+                    Reached::Silence if poll_at.is_none() => {
+                        stream_first = true;
+                        Some(ended + self.poll_wait())
+                    }
+                    Reached::Silence | Reached::Answer => {
+                        // So too where it will be ready then: a control plane that has just started.
+                        let is_sent_away = failure.retry_after.is_some();
+                        stream_first = is_sent_away && !was_sent_away;
+                        was_sent_away |= is_sent_away;
+                        poll_at.or(Some(ended)).map(|at| at.max(not_before))
+                    }
+                };
+                polls_well &= poll_at.is_some();
+                self.failed(&failure, polls_well).await;
+            } else if poll_is_due {
+                let mut next = self.poll_wait();
+                let polled = self.poll().await;
+                (polls_well, stream_first) = (polled.is_ok(), polled.is_err());
+                if let Err(failure) = polled {
+                    if let Some(after) = failure.retry_after {
+                        next = next.max(after);
+                        stream_at = stream_at.max(Instant::now() + after);
+                    }
+                    self.failed(&failure, false).await;
                 }
                 poll_at = Some(Instant::now() + next);
             }
             let next = poll_at.map_or(stream_at, |at| at.min(stream_at));
             tokio::select! {
                 () = sleep_until(next) => {}
+                () = at(self.retry_at()) => self.give(false, None).await,
                 () = self.wake.notified() => {
                     stream_at = Instant::now();
                     poll_at = poll_at.map(|_| stream_at);
@@ -215,7 +239,15 @@ impl Follower {
         }
         let mut events = Events::new(self.event_limit());
         let mut last = Instant::now();
-        while let Some(bytes) = answer.next(last + self.idle + worth(events.pending())).await? {
+        loop {
+            let bytes = tokio::select! {
+                bytes = answer.next(last + self.idle + worth(events.pending())) => bytes?,
+                () = at(self.retry_at()) => {
+                    self.give(false, None).await;
+                    continue;
+                }
+            };
+            let Some(bytes) = bytes else { return Ok(()) };
             let received = std::time::Instant::now();
             events.feed(&bytes);
             let mut changed_ms = None;
@@ -235,7 +267,6 @@ impl Follower {
                 self.give(false, changed_ms).await;
             }
         }
-        Ok(())
     }
 
     /// Takes one event; whether it is a sign that the stream is good.
@@ -343,10 +374,15 @@ impl Follower {
 
     /// The other end said `age` ago that the state is current.
     fn confirm(&mut self, age: Duration) {
+        self.heard = self.heard.max(SystemTime::now().checked_sub(age));
         if self.state.current().is_some_and(Definition::is_prepared) && self.unfit.is_none() {
-            let at = SystemTime::now().checked_sub(age);
-            self.link.confirmed = self.link.confirmed.max(at);
+            self.link.confirmed = self.link.confirmed.max(self.heard);
         }
+    }
+
+    /// When the id lists that the state waits for are to be tried again.
+    fn retry_at(&self) -> Option<Instant> {
+        self.waiting.and(self.parts.retry_at())
     }
 
     /// Gives the set the state, if it has another one.
@@ -372,7 +408,13 @@ impl Follower {
                 Ok(_) => {
                     self.touched = Touched::nothing_since(&definition);
                     update = Some(Update { definition, patch, deliberate, changed_ms, received });
-                    self.unfit = None;
+                    // What was heard while it was not fit counts now.
+                    self.link.confirmed = self.link.confirmed.max(self.heard);
+                    if let Some(unfit) = self.unfit.take()
+                        && self.link.error.as_ref() == Some(&unfit)
+                    {
+                        self.link.error = None;
+                    }
                 }
                 Err(error) => {
                     self.touched = Touched::all();
@@ -390,13 +432,18 @@ impl Follower {
 
     /// Gets the id lists of a state. Without them the state before stays in force, for all flags.
     async fn prepare(&mut self, definition: &Definition, deliberate: bool) -> bool {
+        self.waits_for(self.parts.missing(definition.lists()));
+        self.send(None).await;
         let prepared = self.parts.prepare(definition.lists(), self.limits.list_ids, self.idle).await;
+        self.link.list_failures = self.parts.failures();
         match prepared {
             Ok(lists) => {
+                self.waits_for(Missing::default());
                 definition.set_prepared(lists);
                 true
             }
             Err(failure) => {
+                self.waits_for(self.parts.missing(definition.lists()));
                 let (here, message) = (definition.position(), format!("waits for id lists: {}", failure.message));
                 self.waiting = Some(match self.waiting {
                     Some((at, was_deliberate)) => (here, was_deliberate && (deliberate || at == here)),
@@ -409,6 +456,10 @@ impl Follower {
                 false
             }
         }
+    }
+
+    fn waits_for(&mut self, missing: Missing) {
+        (self.link.lists_waiting, self.link.parts_waiting) = (missing.lists, missing.parts);
     }
 
     /// Counts a text that is not taken.
@@ -444,5 +495,13 @@ impl Follower {
     async fn send(&mut self, update: Option<Update>) {
         // Whoever listened may have gone; the loop ends then.
         let _ = self.news.send(News { id: self.id, link: self.link.clone(), update }).await;
+    }
+}
+
+/// Waits until then; for ever where there is no such time.
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => std::future::pending().await,
     }
 }

@@ -41,10 +41,19 @@ pub(super) struct Failure {
     pub(super) message: String,
     /// The server asks not to come before.
     pub(super) retry_after: Option<Duration>,
-    /// Nobody answered at all.
-    pub(super) unreachable: bool,
+    pub(super) reached: Reached,
     /// What somebody answered.
     pub(super) status: Option<StatusCode>,
+}
+
+/// How far a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// There was no connection, or nothing was sent.
+    Nobody,
+    /// Nobody answered.
+    Silence,
+    Answer,
 }
 
 /// Makes connections to one control plane.
@@ -111,7 +120,7 @@ impl Http {
             let stream = self.connect().await?;
             exchange(stream, request).await
         });
-        let late = || Failure::unreachable(format!("no answer within {HEAD_PATIENCE:?}"));
+        let late = || Failure::silence(format!("no answer within {HEAD_PATIENCE:?}"));
         let mut answer = answer.await.map_err(|_| late())??;
         if expected.contains(&answer.status) {
             return Ok(answer);
@@ -124,7 +133,7 @@ impl Http {
             message = message.replace(&token, "(token)");
         }
         let (retry_after, status) = (retry_after(&answer.headers), Some(answer.status));
-        Err(Failure { message, retry_after, unreachable: false, status })
+        Err(Failure { message, retry_after, reached: Reached::Answer, status })
     }
 
     fn request(
@@ -208,7 +217,7 @@ impl Http {
 }
 
 async fn exchange(stream: Box<dyn Stream>, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
-    let failed = |error: hyper::Error| Failure::unreachable(format!("no HTTP answer: {error}"));
+    let failed = |error: hyper::Error| Failure::silence(format!("no HTTP answer: {error}"));
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let mut connection: Pin<Box<dyn Future<Output = hyper::Result<()>>>> = Box::pin(connection);
     let mut ended = false;
@@ -334,7 +343,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 impl Failure {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), retry_after: None, unreachable: false, status: None }
+        Self { message: message.into(), retry_after: None, reached: Reached::Answer, status: None }
     }
 
     /// The same, of something.
@@ -342,8 +351,12 @@ impl Failure {
         Self { message: format!("{what}: {}", self.message), ..self }
     }
 
+    fn silence(message: impl Into<String>) -> Self {
+        Self { reached: Reached::Silence, ..Self::new(message) }
+    }
+
     fn unreachable(message: impl Into<String>) -> Self {
-        Self { unreachable: true, ..Self::new(message) }
+        Self { reached: Reached::Nobody, ..Self::new(message) }
     }
 
     /// Nothing was sent at all.

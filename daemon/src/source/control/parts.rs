@@ -29,7 +29,7 @@ use super::ControlSpec;
 use super::http::{Failure, Http, worth};
 use crate::keep::replace;
 
-/// How long is waited after something failed, at first and at most.
+/// How long is waited after something failed, on average half of it: at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 /// The parts and lists of one source.
@@ -39,9 +39,17 @@ pub(super) struct Parts {
     http: Http,
     /// What failed last, and until when nothing is tried.
     failed: Option<(Failure, Instant)>,
+    failures: u64,
     wait: Duration,
     /// Files of the state that was prepared last, and of the one before; `None` while that is not known.
     used: Option<[BTreeSet<String>; 2]>,
+}
+
+/// What a state waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub(super) lists: usize,
+    pub(super) parts: usize,
 }
 
 impl Parts {
@@ -52,7 +60,26 @@ impl Parts {
             used.extend(file_names(&built(&dir, lists)?));
             Some([used, BTreeSet::new()])
         });
-        Self { dir, http: Http::new(spec), failed: None, wait: BACKOFF.0, used }
+        Self { dir, http: Http::new(spec), failed: None, failures: 0, wait: BACKOFF.0, used }
+    }
+
+    /// When it is worth to try again, where something failed.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.failed.as_ref().map(|(_, at)| *at)
+    }
+
+    /// How often lists could not be fetched, kept or built.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// How many of these lists are not built yet, and how many parts of them are missing.
+    pub(super) fn missing(&self, lists: &BTreeMap<String, List>) -> Missing {
+        let waiting: Vec<&List> = lists.values().filter(|list| find_built(&self.dir, list).is_none()).collect();
+        let parts: BTreeSet<String> =
+            waiting.iter().flat_map(|list| &list.parts).map(|part| part_name(&part.sha256)).collect();
+        let parts = parts.iter().filter(|name| !self.dir.join(name).exists()).count();
+        Missing { lists: waiting.len(), parts }
     }
 
     /// All lists, built; what is missing is fetched, one part at a time.
@@ -75,7 +102,8 @@ impl Parts {
         match &outcome {
             Ok(_) => (self.failed, self.wait) = (None, BACKOFF.0),
             Err(failure) => {
-                let wait = failure.retry_after.unwrap_or_default() + self.wait.mul_f64(0.5 + fastrand::f64() / 2.0);
+                let wait = failure.retry_after.unwrap_or_default() + self.wait.mul_f64(fastrand::f64());
+                self.failures += 1;
                 self.failed = Some((failure.clone(), Instant::now() + wait));
                 self.wait = (self.wait * 2).min(BACKOFF.1);
             }
@@ -92,7 +120,9 @@ impl Parts {
         let local = |error: io::Error| Failure::new(format!("id lists cannot be kept: {error}"));
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(local)?;
         let mut now = part_names(lists);
-        now.extend(lists.values().filter_map(|list| find_built(&self.dir, list)?.2.file_name()?.to_str().map(str::to_owned)));
+        now.extend(
+            lists.values().filter_map(|list| find_built(&self.dir, list)?.2.file_name()?.to_str().map(str::to_owned)),
+        );
         // What came for a state that nobody waits for any more makes way.
         self.sweep_all_but(&now);
         for (label, list) in lists {
