@@ -26,7 +26,7 @@ use super::profile::{Settings, Target};
 use crate::{
     admin::encoded,
     failure::{Exit, Failure},
-    output::{Cell, Output, Table, visible},
+    output::{Cell, Look, Output, Table, visible},
     value,
 };
 
@@ -200,6 +200,12 @@ impl Control {
         }
     }
 
+    /// What `search` finds in a list; the archived ones instead where these are asked for.
+    pub(crate) fn found(&self, path: &str, search: Option<&str>, archived: bool) -> Result<Vec<Value>, Failure> {
+        let archived = if archived { "true" } else { "" };
+        self.items(path, &[("search", search.unwrap_or_default()), ("archived", archived)], None)
+    }
+
     /// Changes something, once, however often it has to be sent.
     pub(crate) fn write(
         &self,
@@ -349,6 +355,23 @@ pub(crate) fn listed(
         output.table(&Table { header: header.to_vec(), rows: items.iter().map(row).collect() })?;
     }
     Ok(Exit::Done)
+}
+
+/// Shows one thing: its key, and what is known of it besides.
+pub(crate) fn shown(
+    output: &mut Output,
+    kind: &'static str,
+    item: &Value,
+    known: Vec<(&'static str, String)>,
+    revision: &Value,
+) -> Result<(), Failure> {
+    let archived = if item["archived"] == true { "yes: no host has it" } else { "" };
+    let changed = item["changedMs"].as_i64().map(value::time_ms).unwrap_or_default();
+    let of_all = [("archived", archived.to_owned()), ("changed", changed), ("revision", revision.to_string())];
+    let known = known.into_iter().chain(of_all);
+    let key = Cell::new(item["key"].as_str().unwrap_or_default()).look(Look::Bold);
+    let known = known.filter(|(_, text)| !text.is_empty()).map(|(name, text)| (name, Cell::new(text)));
+    Ok(output.facts(&[(kind, key)].into_iter().chain(known).collect::<Vec<_>>())?)
 }
 
 /// A name for people, of what need not have one.

@@ -4,9 +4,12 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::{
-    control::{client::Control, profile::Target},
+    control::{
+        client::{Control, listed},
+        profile::Target,
+    },
     failure::{Exit, Failure},
-    output::{Cell, Output, Table, clip},
+    output::{Cell, Output, clip},
     value,
 };
 
@@ -32,24 +35,15 @@ pub(crate) struct List {
 pub(crate) fn run(arguments: &List, output: &mut Output) -> Result<Exit, Failure> {
     const MOST: usize = 60;
     let control = Control::open(&arguments.target)?;
-    let archived = if arguments.archived { "true" } else { "" };
-    let query = [("search", arguments.search.as_deref().unwrap_or_default()), ("archived", archived)];
-    let flags = control.items(&control.in_project(&["flags"])?, &query, None)?;
-    if output.json {
-        output.document(&flags)?;
-        return Ok(Exit::Done);
-    }
+    let flags = control.found(&control.in_project(&["flags"])?, arguments.search.as_deref(), arguments.archived)?;
     let text = |flag: &Value, name: &str| flag[name].as_str().unwrap_or_default().to_owned();
     if arguments.keys {
         flags.iter().try_for_each(|flag| output.line(Cell::new(text(flag, "key")).plain()))?;
         return Ok(Exit::Done);
     }
-    if flags.is_empty() {
-        output.line("no flags")?;
-        return Ok(Exit::Done);
-    }
     let or_dash = |text: String| Cell::new(if text.is_empty() { "-".to_owned() } else { clip(&text, MOST) });
-    let row = |flag: &Value| {
+    let header = ["KEY", "TYPE", "KIND", "OWNER", "TAGS", "EXPIRES", "DESCRIPTION"];
+    listed(output, &flags, "no flags", &header, |flag| {
         let tags: Vec<&str> = flag["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let expires = flag["expiresMs"].as_i64().map_or_else(|| "-".to_owned(), value::day);
         vec![
@@ -61,8 +55,5 @@ pub(crate) fn run(arguments: &List, output: &mut Output) -> Result<Exit, Failure
             Cell::new(expires),
             or_dash(text(flag, "description")),
         ]
-    };
-    let header = vec!["KEY", "TYPE", "KIND", "OWNER", "TAGS", "EXPIRES", "DESCRIPTION"];
-    output.table(&Table { header, rows: flags.iter().map(row).collect() })?;
-    Ok(Exit::Done)
+    })
 }

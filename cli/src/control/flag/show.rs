@@ -5,7 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::{rollout_shown, state_shown};
 use crate::{
-    control::{client::Control, profile::Target},
+    control::{
+        client::{Control, shown},
+        profile::Target,
+    },
     failure::{Exit, Failure},
     output::{Cell, Look, Output, Table, clip},
     value,
@@ -59,23 +62,16 @@ fn facts(flag: &Value, output: &mut Output) -> Result<(), Failure> {
     let list = |name: &str| flag[name].as_array().into_iter().flatten().filter_map(Value::as_str);
     let variants = flag["variants"].as_object().into_iter().flatten();
     let variants: Vec<String> = variants.map(|(name, value)| format!("{name} = {value}")).collect();
-    let mut facts = vec![("flag", Cell::new(text("key")).look(Look::Bold))];
-    let mut fact = |name, text: String| {
-        if !text.is_empty() {
-            facts.push((name, Cell::new(text)));
-        }
-    };
-    fact("description", text("description").to_owned());
-    fact("type", text("type").to_owned());
-    fact("variants", variants.join(", "));
-    fact("kind", text("kind").to_owned());
-    fact("owner", text("owner").to_owned());
-    fact("tags", list("tags").collect::<Vec<_>>().join(", "));
-    fact("expires", flag["expiresMs"].as_i64().map(value::day).unwrap_or_default());
-    fact("archived", if flag["archived"] == true { "yes: no host has it".to_owned() } else { String::new() });
-    fact("changed", flag["changedMs"].as_i64().map(value::time_ms).unwrap_or_default());
-    fact("revision", flag["version"].to_string());
-    Ok(output.facts(&facts)?)
+    let known = vec![
+        ("description", text("description").to_owned()),
+        ("type", text("type").to_owned()),
+        ("variants", variants.join(", ")),
+        ("kind", text("kind").to_owned()),
+        ("owner", text("owner").to_owned()),
+        ("tags", list("tags").collect::<Vec<_>>().join(", ")),
+        ("expires", flag["expiresMs"].as_i64().map(value::day).unwrap_or_default()),
+    ];
+    shown(output, "flag", flag, known, &flag["version"])
 }
 
 fn row(environment: &str, config: &Value) -> Vec<Cell> {

@@ -28,9 +28,7 @@ pub(crate) struct List {
 pub(crate) fn run(arguments: &List, output: &mut Output) -> Result<Exit, Failure> {
     const MOST: usize = 60;
     let control = Control::open(&arguments.target)?;
-    let archived = if arguments.archived { "true" } else { "" };
-    let query = [("search", arguments.search.as_deref().unwrap_or_default()), ("archived", archived)];
-    let segments = control.items(&path(&control, &[])?, &query, None)?;
+    let segments = control.found(&path(&control, &[])?, arguments.search.as_deref(), arguments.archived)?;
     listed(output, &segments, "no segments", &["KEY", "KIND", "WHO", "NAME", "REVISION", "CHANGED"], |item| {
         let who = match item["ids"].as_u64() {
             Some(ids) => super::ids::counted(ids),

@@ -4,10 +4,12 @@ use clap::Args;
 
 use super::path;
 use crate::{
-    control::{client::Control, profile::Target},
+    control::{
+        client::{Control, shown},
+        profile::Target,
+    },
     failure::{Exit, Failure},
-    output::{Cell, Look, Output},
-    value,
+    output::Output,
 };
 
 /// Show a segment: its condition, or how many ids it has
@@ -27,22 +29,16 @@ pub(crate) fn run(arguments: &Show, output: &mut Output) -> Result<Exit, Failure
         output.document(&segment)?;
         return Ok(Exit::Done);
     }
-    let text = |name: &str| segment[name].as_str().unwrap_or_default();
-    let mut facts = vec![("segment", Cell::new(text("key")).look(Look::Bold))];
-    let mut fact = |name, text: String| {
-        if !text.is_empty() {
-            facts.push((name, Cell::new(text)));
-        }
-    };
-    fact("name", text("name").to_owned());
-    fact("description", text("description").to_owned());
-    fact("kind", text("kind").to_owned());
-    fact("condition", segment.get("condition").map(ToString::to_string).unwrap_or_default());
-    fact("ids", segment.get("ids").map(ToString::to_string).unwrap_or_default());
-    fact("content", text("content").to_owned());
-    fact("archived", if segment["archived"] == true { "yes: no host has it".to_owned() } else { String::new() });
-    fact("changed", segment["changedMs"].as_i64().map(value::time_ms).unwrap_or_default());
-    fact("revision", segment["revision"].to_string());
-    output.facts(&facts)?;
+    let text = |name: &str| segment[name].as_str().unwrap_or_default().to_owned();
+    let as_json = |name: &str| segment.get(name).map(ToString::to_string).unwrap_or_default();
+    let known = vec![
+        ("name", text("name")),
+        ("description", text("description")),
+        ("kind", text("kind")),
+        ("condition", as_json("condition")),
+        ("ids", as_json("ids")),
+        ("content", text("content")),
+    ];
+    shown(output, "segment", &segment, known, &segment["revision"])?;
     Ok(Exit::Done)
 }
