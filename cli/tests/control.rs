@@ -519,11 +519,28 @@ fn changes_are_scheduled_compared_and_taken_over() {
     assert!(plane.run(&import).exits(0).stdout.starts_with("shop/staging: 0 created, 0 changed, 1 as they were"));
     std::fs::write(&file, export.replace("\"on\": true", "\"on\": true, \"more\": true")).expect("a file");
     assert!(plane.run(&import).exits(0).stdout.starts_with("shop/staging: 0 created, 1 changed, 0 as they were"));
+    let metadata = export.replacen('{', "{\"metadata\": {\"team\": \"web\", \"version\": 2},", 1);
+    std::fs::write(&file, metadata).expect("a file");
+    let import = ["env", "import", name, "--env", "production"];
+    assert!(plane.run(&import).exits(0).stdout.contains("0 as they were, other metadata, at revision"));
+    assert!(plane.run(&["env", "show"]).exits(0).stdout.contains("team = \"web\""));
     // What was exported can be applied, and differs in nothing.
     let folder = plane.files.path().join("exported");
     std::fs::create_dir(&folder).expect("a folder");
     std::fs::write(folder.join("production.json"), plane.run(&["env", "export"]).exits(0).stdout).expect("a file");
     plane.run(&["apply", "-f", "exported", "--plan"]).exits(0).prints("nothing differs\n");
+    let from = plane.run(&["env", "show", "--json"]).exits(0).json()["revision"].to_string();
+    std::fs::write(folder.join("production.json"), r#"{"flags": {}, "metadata": {"version": 3, "n": null}}"#)
+        .expect("a file");
+    let plan = plane.run(&["apply", "-f", "exported", "--plan"]).exits(2).stdout;
+    assert!(
+        plan.starts_with("~ (production)  metadata {\"team\":\"web\",\"version\":2} → {\"version\":3}\n"),
+        "{plan}"
+    );
+    plane.run(&["apply", "-f", "exported", "--yes"]).exits(0);
+    plane.run(&["apply", "-f", "exported", "--plan"]).exits(0);
+    let diff = "metadata  {\"team\":\"web\",\"version\":2} → {\"version\":3}\n";
+    plane.run(&["log", "diff", &from]).exits(1).prints(diff);
 }
 
 #[test]

@@ -107,6 +107,30 @@ pub(crate) fn check_condition(condition: &Value, segments: &Segments) -> Result<
     })
 }
 
+/// Compiles a flag set's metadata as flagd does.
+///
+/// # Errors
+/// What is wrong with it, below `/metadata`.
+pub(crate) fn check_metadata(metadata: &Map<String, Value>) -> Result<(), Problem> {
+    let mut faults = Vec::new();
+    let mut own = metadata.clone();
+    // To hosts, these are files beside a definition.
+    own.retain(|name, _| {
+        let is_own = name != "lists" && !name.starts_with("list.");
+        if !is_own {
+            let detail = "names id lists: make each a segment, which rules call by the same name".to_owned();
+            faults.push(Fault { pointer: format!("/metadata/{}", escaped(name)), detail });
+        }
+        is_own
+    });
+    let text = json!({"flags": {}, "metadata": own}).to_string();
+    let document = Document::parse("definition", text, Format::Json, &Limits::default())
+        .map_err(|error| Problem::invalid("/metadata", error.to_string()))?;
+    let found = document.problems().iter().filter(|problem| problem.is_error());
+    faults.extend(found.map(|problem| Fault { pointer: problem.pointer.clone(), detail: problem.message.clone() }));
+    if faults.is_empty() { Ok(()) } else { Err(Problem::all_invalid(faults)) }
+}
+
 /// Why a flag can't be compiled, in terms of its configuration.
 type Fail = Vec<Fault>;
 

@@ -1,7 +1,8 @@
 //! flagd files: what an environment's flags are written as, and made from.
 //!
 //! ```text
-//! {"$evaluators": {"staff": RULE},
+//! {"metadata": {"flagSetId": "shop"},
+//!  "$evaluators": {"staff": RULE},
 //!  "flags": {"new-cart": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
 //!                         "targeting": {"if": [{"$ref": "staff"}, "on"]},
 //!                         "rollout": {…}, "owner": "web"}}}
@@ -17,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::definition::Configured;
 use crate::evaluators;
-use crate::model::{Config, FlagBody, FlagKind, escaped};
+use crate::model::{Config, FlagBody, FlagKind, check_key, escaped};
 use crate::parse::parse_value;
 use crate::problem::{Fault, Problem};
 
@@ -33,26 +34,42 @@ pub(crate) struct FileFlag {
     pub(crate) config: Config,
 }
 
-/// The flags of a file by key: the file's metadata put below each one's, each with the evaluators that it names.
+/// A file.
+#[derive(Debug)]
+pub(crate) struct File {
+    /// By key, each with the evaluators that it names.
+    pub(crate) flags: BTreeMap<String, FileFlag>,
+    /// Of the flag set, where the file says anything of it.
+    pub(crate) metadata: Option<Map<String, Value>>,
+}
+
+/// What a file says.
 ///
 /// # Errors
 /// All that a host would refuse, and what the control plane has no place for, each with its place in the file.
-pub(crate) fn flags(document: &Document) -> Result<BTreeMap<String, FileFlag>, Problem> {
+pub(crate) fn read(document: &Document) -> Result<File, Problem> {
     check(document)?;
     let broken = |error: serde_json::Error| Problem::invalid("", error.to_string());
     let whole: Value = serde_json::from_str(document.json()).map_err(broken)?;
-    let members = |name: &str| whole[name].as_object().cloned().unwrap_or_default();
-    let (evaluators, mut metadata) = (members("$evaluators"), members("metadata"));
-    metadata.retain(|_, value| !value.is_null());
+    let members = |name: &str| whole[name].as_object().cloned();
+    let (evaluators, mut metadata) = (members("$evaluators").unwrap_or_default(), members("metadata"));
+    if let Some(metadata) = &mut metadata {
+        metadata.retain(|_, value| !value.is_null());
+    }
     let (mut flags, mut faults) = (BTreeMap::new(), Vec::new());
     for raw in document.flags() {
         let json: Map<String, Value> = serde_json::from_str(raw.json()).map_err(broken)?;
-        match flag(raw.key(), json, &evaluators, &metadata) {
-            Ok(flag) => drop(flags.insert(raw.key().to_owned(), flag)),
-            Err(problem) => faults.extend(problem.within(&place(raw.key())).faults()),
+        let key = raw.key();
+        if let Err(problem) = check_key(key, "") {
+            let detail = format!("{key:?} can't be a key here: {}", problem.detail());
+            faults.push(Fault { pointer: place(key), detail });
+        }
+        match flag(key, json, &evaluators) {
+            Ok(flag) => drop(flags.insert(key.to_owned(), flag)),
+            Err(problem) => faults.extend(problem.within(&place(key)).faults()),
         }
     }
-    if faults.is_empty() { Ok(flags) } else { Err(Problem::all_invalid(faults)) }
+    if faults.is_empty() { Ok(File { flags, metadata }) } else { Err(Problem::all_invalid(faults)) }
 }
 
 /// Where a flag stands in a file.
@@ -78,12 +95,7 @@ fn check(document: &Document) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(Problem::all_invalid(faults)) }
 }
 
-fn flag(
-    key: &str,
-    members: Map<String, Value>,
-    shared: &Map<String, Value>,
-    metadata: &Map<String, Value>,
-) -> Result<FileFlag, Problem> {
+fn flag(key: &str, members: Map<String, Value>, shared: &Map<String, Value>) -> Result<FileFlag, Problem> {
     let (mut about, mut config) = (Map::new(), Map::new());
     for (name, value) in members {
         if ABOUT.contains(&name.as_str()) {
@@ -95,9 +107,7 @@ fn flag(
     let mut config: Config = parse_value(Value::Object(config))?;
     // To flagd, a default variant without a name is none.
     config.default_variant = config.default_variant.filter(|name| !name.is_empty());
-    let mut merged = metadata.clone();
-    merged.extend(std::mem::take(&mut config.metadata).into_iter().filter(|(_, value)| !value.is_null()));
-    config.metadata = merged;
+    config.metadata.retain(|_, value| !value.is_null());
     if let Some(targeting) = &config.targeting {
         let mut named = BTreeMap::new();
         evaluators::named(targeting, shared, &mut named);
@@ -139,8 +149,8 @@ impl FileFlag {
     }
 }
 
-/// Flags as a file that [`flags`] makes the same of.
-pub(crate) fn written(flags: &[Configured]) -> Value {
+/// Flags and the metadata of their set as a file that [`read`] makes the same of.
+pub(crate) fn written(flags: &[Configured], metadata: &Map<String, Value>) -> Value {
     let (mut shared, mut members) = (Map::new(), Map::new());
     for configured in flags {
         members.insert(configured.flag.key.clone(), written_flag(configured, &mut shared));
@@ -150,6 +160,9 @@ pub(crate) fn written(flags: &[Configured]) -> Value {
         file.insert("$evaluators".to_owned(), Value::Object(shared));
     }
     file.insert("flags".to_owned(), Value::Object(members));
+    if !metadata.is_empty() {
+        file.insert("metadata".to_owned(), Value::Object(metadata.clone()));
+    }
     Value::Object(file)
 }
 

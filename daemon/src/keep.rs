@@ -496,6 +496,7 @@ mod tests {
                 removed,
                 evaluators: None,
                 lists: BTreeMap::new(),
+                metadata: None,
             }
         };
         let changes = || keep.texts(&two)[0].changes.iter().map(|change| change.removed.clone()).collect::<Vec<_>>();

@@ -62,6 +62,9 @@ pub struct Snapshot {
     /// Id lists that flags may refer to, by name.
     #[serde(rename = "$lists", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lists: BTreeMap<String, List>,
+    /// Metadata of the flag set: it comes with each flag's answers, below the flag's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: Definitions,
 }
 
 /// What leads from one state of an environment to the next: one transaction of the control plane.
@@ -86,6 +89,9 @@ pub struct Change {
     /// Id lists that are new or others now; `null` for those that are no more.
     #[serde(rename = "$lists", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lists: BTreeMap<String, Option<List>>,
+    /// All metadata of the flag set, where some of it changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Definitions>,
 }
 
 /// A change does not follow on a state: something in between is missing, or it is an old one.
@@ -145,6 +151,9 @@ impl Snapshot {
                 None => drop(self.lists.remove(&name)),
             }
         }
+        if let Some(metadata) = change.metadata {
+            self.metadata = metadata;
+        }
         self.stamp = change.stamp;
         Ok(())
     }
@@ -159,8 +168,11 @@ impl Snapshot {
             evaluators: &'s Definitions,
             #[serde(rename = "$lists", skip_serializing_if = "BTreeMap::is_empty")]
             lists: &'s BTreeMap<String, List>,
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            metadata: &'s Definitions,
         }
-        let definition = Definition { flags: &self.flags, evaluators: &self.evaluators, lists: &self.lists };
+        let Self { flags, evaluators, lists, metadata, .. } = self;
+        let definition = Definition { flags, evaluators, lists, metadata };
         #[expect(clippy::expect_used, reason = "maps of texts to JSON have a JSON text")]
         serde_json::to_string(&definition).expect("plain data")
     }
@@ -210,7 +222,8 @@ mod tests {
         // Both a flag that looks like a seal and one that is not ASCII.
         let flags = [("a", r#"{"state":"ENABLED","variants":{"on":true}}"#), ("é", r#"{"x":",\"$signature\":\""}"#)];
         let flags = flags.map(|(key, text)| (key.to_owned(), raw(text))).into();
-        Snapshot { stamp: stamp(7), flags, evaluators: BTreeMap::new(), lists: lists(3) }
+        let metadata = BTreeMap::from([("flagSetId".to_owned(), raw("\"shop\""))]);
+        Snapshot { stamp: stamp(7), flags, evaluators: BTreeMap::new(), lists: lists(3), metadata }
     }
 
     fn lists(ids: u64) -> BTreeMap<String, List> {
@@ -231,6 +244,7 @@ mod tests {
             removed,
             evaluators: None,
             lists,
+            metadata: (revision > 8).then(BTreeMap::new),
         }
     }
 
@@ -247,6 +261,7 @@ mod tests {
         let opened = Snapshot::open(&text, ENVIRONMENT, &trust).expect("ours");
         assert_eq!(opened.definition(), snapshot().definition());
         assert_eq!((opened.stamp, &opened.lists), (snapshot().stamp, &lists(3)));
+        assert_eq!(opened.metadata.len(), 1);
         let text = change(8).seal(&secret);
         let opened = Change::open(&text, ENVIRONMENT, &trust).expect("ours");
         assert_eq!((opened.after, opened.removed), (7, vec!["a".to_owned()]));
@@ -317,7 +332,10 @@ mod tests {
         assert_eq!(state.stamp.revision, 8);
         assert_eq!((state.lists["staff"].ids, state.lists.get("gone")), (4, None));
         assert!(state.apply(change(8)).is_err(), "not twice");
-        let mut restored = change(9);
+        assert_eq!(state.metadata["flagSetId"].get(), "\"shop\"", "stays where a change says nothing of it");
+        state.apply(change(9)).expect("the next one");
+        assert!(state.metadata.is_empty(), "all of it is what a change says");
+        let mut restored = change(10);
         restored.stamp.epoch = 2;
         assert!(state.apply(restored).is_err(), "not across epochs");
     }

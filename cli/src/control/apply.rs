@@ -3,6 +3,7 @@
 //! ```text
 //! read files, read the control plane ──► steps ──► shown ──► confirmed ──► one write each, only if nothing moved since
 //!
+//! 0. environments get their metadata
 //! 1. flags come (back), and get the variants that they have now or shall have
 //! 2. what they do, those that others need first
 //! 3. what they are, to the letter
@@ -20,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     client::{Control, WriteArguments},
-    desired::{self, Wanted, normal},
+    desired::{self, Environments, Wanted, normal},
     profile::Target,
 };
 use crate::{
@@ -70,11 +71,20 @@ struct Present {
     configs: BTreeMap<String, Value>,
 }
 
+/// What an environment's file says of its metadata, and what it is.
+#[derive(Debug)]
+struct Metadata {
+    wanted: Map<String, Value>,
+    present: Value,
+    revision: Option<i64>,
+}
+
 /// One difference.
 #[derive(Debug)]
 struct Step {
     action: Action,
-    key: String,
+    /// Of a flag; else of the environment itself.
+    key: Option<String>,
     environment: Option<String>,
     /// Member, before, after.
     aspects: Vec<(String, Value, Value)>,
@@ -92,7 +102,9 @@ pub(crate) fn run(arguments: &Apply, output: &mut Output) -> Result<Exit, Failur
     let (wanted, environments) = desired::read(&arguments.file)?;
     let control = Control::open(&arguments.target)?;
     let present = present(&control, &wanted, &environments)?;
-    let steps = steps(&wanted, &present, arguments.prune);
+    let metadata = differing_metadata(&control, &environments)?;
+    let mut steps: Vec<Step> = metadata.iter().map(|(environment, metadata)| metadata.step(environment)).collect();
+    steps.extend(self::steps(&wanted, &present, arguments.prune));
     if !output.json {
         for step in &steps {
             let line = step.line(output);
@@ -103,15 +115,13 @@ pub(crate) fn run(arguments: &Apply, output: &mut Output) -> Result<Exit, Failur
     let left = if arguments.prune { 0 } else { left };
     let confirmed = steps.is_empty() || arguments.yes || (!arguments.plan && confirmed(steps.len(), output)?);
     if confirmed && !steps.is_empty() {
-        Writer {
-            control: &control,
-            write: WriteArguments {
-                comment: arguments.comment.clone(),
-                dry_run: false,
-                deliberate: arguments.deliberate,
-            },
+        let write =
+            WriteArguments { comment: arguments.comment.clone(), dry_run: false, deliberate: arguments.deliberate };
+        let writer = Writer { control: &control, write };
+        for (environment, metadata) in &metadata {
+            writer.describe(environment, metadata)?;
         }
-        .apply(&wanted, &present, arguments.prune)?;
+        writer.apply(&wanted, &present, arguments.prune)?;
     }
     if output.json {
         let list: Vec<Value> = steps.iter().map(Step::json).collect();
@@ -150,11 +160,11 @@ fn confirmed(steps: usize, output: &mut Output) -> Result<bool, Failure> {
 fn present(
     control: &Control,
     wanted: &BTreeMap<String, Wanted>,
-    environments: &[String],
+    environments: &Environments,
 ) -> Result<BTreeMap<String, Present>, Failure> {
     // An environment that is not there is found out before anything is written.
     let mut listed = BTreeMap::new();
-    for environment in environments {
+    for environment in environments.keys() {
         let path = control.in_project(&["environments", environment, "flags"])?;
         let mut configs = control.items(&path, &[], None)?;
         configs.extend(control.items(&path, &[("archived", "true")], None)?);
@@ -178,14 +188,28 @@ fn present(
     Ok(present)
 }
 
-/// What differs, for people and machines.
+/// The environments whose metadata differs from what their files say.
+fn differing_metadata(control: &Control, environments: &Environments) -> Result<BTreeMap<String, Metadata>, Failure> {
+    let mut differing = BTreeMap::new();
+    for (environment, wanted) in environments {
+        let Some(wanted) = wanted.clone() else { continue };
+        let mut found = control.get(&control.in_project(&["environments", environment])?)?.body;
+        let (present, revision) = (found["metadata"].take(), found["revision"].as_i64());
+        if present.as_object() != Some(&wanted) {
+            differing.insert(environment.clone(), Metadata { wanted, present, revision });
+        }
+    }
+    Ok(differing)
+}
+
+/// What differs of flags, for people and machines.
 fn steps(wanted: &BTreeMap<String, Wanted>, present: &BTreeMap<String, Present>, prune: bool) -> Vec<Step> {
     let mut steps = Vec::new();
     for (key, wanted) in wanted {
         let found = present.get(key);
         let flag = found.map_or(&Value::Null, |found| &found.flag);
         let mut step = |action, environment: Option<&String>, aspects| {
-            steps.push(Step { action, key: key.clone(), environment: environment.cloned(), aspects });
+            steps.push(Step { action, key: Some(key.clone()), environment: environment.cloned(), aspects });
         };
         let about = aspects(&wanted.about, flag);
         match found {
@@ -211,7 +235,7 @@ fn steps(wanted: &BTreeMap<String, Wanted>, present: &BTreeMap<String, Present>,
         let gone = present.iter().filter(|(key, it)| !wanted.contains_key(*key) && it.flag["archived"] != true);
         steps.extend(gone.map(|(key, _)| Step {
             action: Action::Archive,
-            key: key.clone(),
+            key: Some(key.clone()),
             environment: None,
             aspects: Vec::new(),
         }));
@@ -233,8 +257,9 @@ impl Step {
             Action::Change => ("~", Look::Warn),
             Action::Archive => ("-", Look::Bad),
         };
-        let place = self.environment.as_ref().map_or_else(String::new, |environment| format!(" ({environment})"));
-        let name = output.paint(look, &Cell::new(format!("{sign} {}{place}", self.key)).plain());
+        let place = self.environment.as_ref().map(|environment| format!("({environment})"));
+        let names: Vec<&str> = self.key.as_deref().into_iter().chain(place.as_deref()).collect();
+        let name = output.paint(look, &Cell::new(format!("{sign} {}", names.join(" "))).plain());
         let shown = |value: &Value| match value {
             Value::Null => "none".to_owned(),
             value => clip(&value.to_string(), MOST),
@@ -273,7 +298,28 @@ struct Writer<'c> {
     write: WriteArguments,
 }
 
+impl Metadata {
+    fn step(&self, environment: &str) -> Step {
+        let aspect = ("metadata".to_owned(), self.present.clone(), Value::Object(self.wanted.clone()));
+        Step { action: Action::Change, key: None, environment: Some(environment.to_owned()), aspects: vec![aspect] }
+    }
+
+    /// The merge patch that leads from what it is to what it shall be.
+    fn patch(&self) -> Value {
+        let mut patch = self.wanted.clone();
+        for name in self.present.as_object().into_iter().flatten().map(|(name, _)| name) {
+            patch.entry(name.clone()).or_insert(Value::Null);
+        }
+        json!({"metadata": patch})
+    }
+}
+
 impl Writer<'_> {
+    fn describe(&self, environment: &str, metadata: &Metadata) -> Result<(), Failure> {
+        let path = self.control.in_project(&["environments", environment])?;
+        self.control.write("PATCH", &path, Some(&metadata.patch()), &self.write, metadata.revision).map(drop)
+    }
+
     fn apply(
         &self,
         wanted: &BTreeMap<String, Wanted>,

@@ -1,7 +1,7 @@
 //! What flag files say a project should be.
 //!
 //! `DIR/ENVIRONMENT.json` (or `.yaml`, `.yml`) is a flagd definition whose flags may have the API's members too. A flag's members of [`ABOUT`] are what it is in
-//! all environments, the others what it does in this one. Each flag takes the `$evaluators` that it names with it, the file's metadata is put below each flag's.
+//! all environments, the others what it does in this one. Each flag takes the `$evaluators` that it names with it; the file's `metadata` is the environment's.
 
 use std::{
     collections::BTreeMap,
@@ -32,16 +32,20 @@ pub(super) struct Wanted {
     pub(super) configs: BTreeMap<String, Value>,
 }
 
+/// The metadata that files give their environments, by environment; `None` where a file says nothing of any.
+pub(super) type Environments = BTreeMap<String, Option<Map<String, Value>>>;
+
 /// All that the files in a directory say, by flag; and the environments they are of.
-pub(super) fn read(directory: &Path) -> Result<(BTreeMap<String, Wanted>, Vec<String>), Failure> {
+pub(super) fn read(directory: &Path) -> Result<(BTreeMap<String, Wanted>, Environments), Failure> {
     let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
-    let mut environments: Vec<String> = Vec::new();
+    let mut environments = Environments::new();
     for path in definitions_in(directory)? {
         let environment = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-        if environments.contains(&environment) {
+        if environments.contains_key(&environment) {
             return Err(Failure::new(format!("{} is of {environment}, as is another file", path.display())));
         }
-        for (key, flag) in flags(&path)? {
+        let (flags, metadata) = flags(&path)?;
+        for (key, flag) in flags {
             let (about, config) = apart(&path, &key, flag)?;
             let wanted = wanted.entry(key.clone()).or_default();
             for (name, value) in about {
@@ -56,7 +60,7 @@ pub(super) fn read(directory: &Path) -> Result<(BTreeMap<String, Wanted>, Vec<St
             }
             wanted.configs.insert(environment.clone(), config);
         }
-        environments.push(environment);
+        environments.insert(environment, metadata);
     }
     for (key, wanted) in &mut wanted {
         let first = wanted.about.get("variants").and_then(|variants| variants.as_object()?.values().next());
@@ -68,8 +72,9 @@ pub(super) fn read(directory: &Path) -> Result<(BTreeMap<String, Wanted>, Vec<St
     Ok((wanted, environments))
 }
 
-/// The flags of a file as JSON, each with the evaluators that it names and the file's metadata.
-fn flags(path: &PathBuf) -> Result<BTreeMap<String, Map<String, Value>>, Failure> {
+/// The flags of a file as JSON, each with the evaluators that it names; and the file's metadata.
+#[expect(clippy::type_complexity, reason = "two things that are taken apart at once")]
+fn flags(path: &PathBuf) -> Result<(BTreeMap<String, Map<String, Value>>, Option<Map<String, Value>>), Failure> {
     let document =
         Document::load(path, &Limits::default()).map_err(|error| Failure::new(error.to_problem().to_string()))?;
     let compiled = Compiler::new(Limits::default()).compile(std::slice::from_ref(&document), &Selector::All);
@@ -81,9 +86,12 @@ fn flags(path: &PathBuf) -> Result<BTreeMap<String, Map<String, Value>>, Failure
     let not_json = |error: serde_json::Error| Failure::new(format!("{}: {error}", path.display()));
     let mut whole: Value = serde_json::from_str(document.json()).map_err(not_json)?;
     let evaluators = whole["$evaluators"].take();
-    let metadata = whole["metadata"].as_object().cloned().unwrap_or_default();
+    let mut metadata = whole["metadata"].as_object().cloned();
+    if let Some(metadata) = &mut metadata {
+        metadata.retain(|_, value| !value.is_null());
+    }
     if !document.lists().is_empty() {
-        return Err(Failure::new(format!("{} names id lists, and the control plane has none yet", path.display())));
+        return Err(Failure::new(format!("{} names id lists: the control plane has them as segments", path.display())));
     }
     let mut flags = BTreeMap::new();
     for flag in document.flags() {
@@ -95,14 +103,9 @@ fn flags(path: &PathBuf) -> Result<BTreeMap<String, Map<String, Value>>, Failure
                 json.insert("evaluators".to_owned(), Value::Object(used));
             }
         }
-        if !metadata.is_empty() {
-            let mut merged = metadata.clone();
-            merged.extend(json.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default());
-            json.insert("metadata".to_owned(), Value::Object(merged));
-        }
         flags.insert(flag.key().to_owned(), json);
     }
-    Ok(flags)
+    Ok((flags, metadata))
 }
 
 /// The evaluators that a rule names, and that these name.

@@ -166,6 +166,9 @@ fn show(target: &Target, output: &mut Output) -> Result<Exit, Failure> {
     }
     facts.push(("revision", Cell::new(environment["revision"].to_string())));
     facts.push(("epoch", Cell::new(environment["epoch"].to_string())));
+    for (name, value) in environment["metadata"].as_object().into_iter().flatten() {
+        facts.push(("metadata", Cell::new(format!("{name} = {value}"))));
+    }
     facts.push(("public key", Cell::new(text("publicKey"))));
     facts.push(("made", Cell::new(made)));
     output.facts(&facts)?;
@@ -228,10 +231,10 @@ fn import(arguments: &Import, output: &mut Output) -> Result<Exit, Failure> {
     let done = control.write("POST", &path, Some(&file), &change.write, change.if_revision)?.body;
     let number = |name: &str| done[name].as_array().map_or(0, Vec::len);
     let (created, changed, unchanged) = (number("created"), number("changed"), &done["unchanged"]);
-    let place = control.place()?;
+    let metadata = if done["metadata"] == true { ", other metadata" } else { "" };
+    let (place, revision) = (control.place()?, &done["revision"]);
     let sentence = format!(
-        "{place}: {created} created, {changed} changed, {unchanged} as they were, at revision {}",
-        done["revision"]
+        "{place}: {created} created, {changed} changed, {unchanged} as they were{metadata}, at revision {revision}"
     );
     told(output, &done, &change.write, &sentence)
 }

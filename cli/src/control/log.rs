@@ -79,11 +79,16 @@ fn compare(diff: &Diff, output: &mut Output) -> Result<Exit, Failure> {
     }
     let found = control.get(&path)?.body;
     let flags = found["flags"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let metadata = (&found["metadata"]["before"], &found["metadata"]["after"]);
+    let is_same = flags.is_empty() && metadata.0 == metadata.1;
     if output.json {
         output.document(&found)?;
     } else {
-        if flags.is_empty() {
+        if is_same {
             output.line("nothing differs")?;
+        }
+        if metadata.0 != metadata.1 {
+            output.line(visible(&format!("metadata  {} → {}", shown(metadata.0), shown(metadata.1))))?;
         }
         for flag in flags {
             output.line(Cell::new(flag["key"].as_str().unwrap_or_default()).plain())?;
@@ -92,7 +97,7 @@ fn compare(diff: &Diff, output: &mut Output) -> Result<Exit, Failure> {
             }
         }
     }
-    Ok(if flags.is_empty() { Exit::Done } else { Exit::No })
+    Ok(if is_same { Exit::Done } else { Exit::No })
 }
 
 /// What differs between two states of a flag, by member of what it is and what it does.

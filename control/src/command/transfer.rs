@@ -91,7 +91,7 @@ impl From<StoreError> for Stop {
 impl Import {
     pub(crate) async fn run(self, store: &Store) -> anyhow::Result<()> {
         let document = Document::load(&self.file, &Limits::default()).map_err(|error| anyhow::anyhow!("{error}"))?;
-        let flags = file::flags(&document).map_err(failed).with_context(|| self.file.display().to_string())?;
+        let file = file::read(&document).map_err(failed).with_context(|| self.file.display().to_string())?;
         let dry_run = self.dry_run;
         let work = move |transaction: &mut dyn Transaction| -> Result<Imported, Stop> {
             check_text(&self.comment, "")?;
@@ -106,17 +106,20 @@ impl Import {
             let project = project::find(transaction, &self.place.project)?;
             let environments = environment::lock_all(transaction, &project)?;
             let target = environment::find(transaction, &project, &self.place.environment)?;
-            let imported = transfer::import(transaction, &project, &environments, &target, &flags, &author)?;
+            let imported = transfer::import(transaction, &project, &environments, &target, &file, &author)?;
             if self.dry_run { Err(Stop::DryRun(imported)) } else { Ok(imported) }
         };
         let imported = match store.write(work).await {
             Ok(imported) | Err(Stop::DryRun(imported)) => imported,
             Err(Stop::Problem(problem)) => return Err(failed(problem)),
         };
-        let Imported { revision, created, changed, unchanged } = imported;
+        let Imported { revision, created, changed, unchanged, metadata } = imported;
         let (created, changed) = (created.len(), changed.len());
         let tried = if dry_run { "dry run, nothing was changed: " } else { "" };
-        println!("{tried}{created} flags created, {changed} changed, {unchanged} as they were, at revision {revision}");
+        let metadata = if metadata { ", other metadata" } else { "" };
+        println!(
+            "{tried}{created} flags created, {changed} changed, {unchanged} as they were{metadata}, at revision {revision}"
+        );
         Ok(())
     }
 }

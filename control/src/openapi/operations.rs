@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::{Of, members, of};
 use crate::model::{Config, FlagBody};
-use crate::resource::change::{Entry, EntryFlag};
-use crate::resource::environment::{EnvironmentView, NewEnvironment};
+use crate::resource::change::{Entry, EntryFlag, EntryMetadata};
+use crate::resource::environment::{EnvironmentBody, EnvironmentView, NewEnvironment};
 use crate::resource::flag::FlagView;
 use crate::resource::project::{NewProject, Project};
 use crate::resource::schedule::{NewSchedule, Schedule};
@@ -107,6 +107,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
         One(of::<EnvironmentView>),
     ),
     write(
+        "patch",
+        "/api/v1/projects/{project}/environments/{environment}",
+        "patchEnvironment",
+        "Change an environment's metadata by a JSON merge patch",
+        Some(of::<EnvironmentBody>),
+        One(of::<EnvironmentView>),
+    ),
+    write(
         "post",
         "/api/v1/projects/{project}/environments/{environment}/clone",
         "cloneEnvironment",
@@ -140,7 +148,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "/api/v1/projects/{project}/environments/{environment}/diff",
         "diffRevisions",
         "What differs between two revisions, flag by flag",
-        Members(&[("from", of::<u64>), ("to", of::<u64>), ("flags", of::<Vec<EntryFlag>>)]),
+        Members(&[
+            ("from", of::<u64>),
+            ("to", of::<u64>),
+            ("flags", of::<Vec<EntryFlag>>),
+            ("metadata", of::<Option<EntryMetadata>>),
+        ]),
     )
     .asks(members::<log::Between>),
     read(

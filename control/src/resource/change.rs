@@ -13,13 +13,13 @@ use flags_sync::{Change, Stamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::environment::Environment;
 use super::segment::{self, SegmentEdit};
 use super::{flag, loss};
 use crate::clock::now_ms;
-use crate::definition::{Configured, Known, Segments, definition};
+use crate::definition::{Configured, Known, Segments, check_metadata, definition};
 use crate::model::{Config, escaped};
 use crate::problem::Problem;
 use crate::store::{News, StoreError, Transaction, Value};
@@ -40,6 +40,21 @@ pub(crate) struct Edit {
     pub(crate) after: Configured,
 }
 
+/// What a change does, all of it or nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Edits {
+    pub(crate) flags: Vec<Edit>,
+    pub(crate) segments: Vec<SegmentEdit>,
+    /// What the flag set's metadata becomes, where it may become something else.
+    pub(crate) metadata: Option<Map<String, Json>>,
+}
+
+impl From<Vec<Edit>> for Edits {
+    fn from(flags: Vec<Edit>) -> Self {
+        Self { flags, ..Self::default() }
+    }
+}
+
 /// A row of the log.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -54,6 +69,16 @@ pub(crate) struct Entry {
     /// The same of segments; of lists it says how many ids, and what names their content.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) segments: Vec<EntryFlag>,
+    /// The same of the flag set's metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) metadata: Option<EntryMetadata>,
+}
+
+/// What a change did to the flag set's metadata.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct EntryMetadata {
+    pub(crate) before: Map<String, Json>,
+    pub(crate) after: Map<String, Json>,
 }
 
 /// What a change did to one flag.
@@ -67,29 +92,19 @@ pub(crate) struct EntryFlag {
 /// Makes the edits, and whatever follows from them, the environment's next revision. The caller has locked the environment.
 ///
 /// # Errors
-/// Where one of the flags, or one that needs it, can't be compiled.
+/// Where one of the flags, or one that needs it, can't be compiled, nor the metadata.
 pub(crate) fn commit(
     transaction: &mut dyn Transaction,
     environment: &Environment,
     author: &Author,
     action: &str,
-    edits: Vec<Edit>,
+    edits: impl Into<Edits>,
 ) -> Result<u64, Problem> {
-    commit_all(transaction, environment, author, action, edits, Vec::new())
-}
-
-/// The same with edits of segments.
-///
-/// # Errors
-/// As [`commit`].
-pub(crate) fn commit_all(
-    transaction: &mut dyn Transaction,
-    environment: &Environment,
-    author: &Author,
-    action: &str,
-    edits: Vec<Edit>,
-    segments: Vec<SegmentEdit>,
-) -> Result<u64, Problem> {
+    let Edits { flags: edits, segments, metadata } = edits.into();
+    let metadata = metadata.filter(|metadata| *metadata != environment.metadata);
+    if let Some(metadata) = &metadata {
+        check_metadata(metadata)?;
+    }
     let deliberate = author.deliberate;
     let revision = environment.revision + 1;
     let number = integer(revision)?;
@@ -100,9 +115,10 @@ pub(crate) fn commit_all(
     let told = segment::store(transaction, environment.id, &segments, number)?;
     let mut changed: BTreeSet<String> = edits.iter().map(|edit| edit.after.flag.key.clone()).collect();
     changed.extend(told.flags);
-    let Compiled { flags, removed, lost } = compile(transaction, environment.id, changed)?;
+    let sets = (loss::set_of(&environment.metadata), loss::set_of(metadata.as_ref().unwrap_or(&environment.metadata)));
+    let Compiled { flags, removed, lost } = compile(transaction, environment.id, changed, sets)?;
     let evaluators =
-        if told.rules_changed { Some(evaluators(segment::all(transaction, environment.id)?.rules)?) } else { None };
+        if told.rules_changed { Some(raw_members(segment::all(transaction, environment.id)?.rules)?) } else { None };
     let stamp = Stamp {
         environment: environment.path.clone(),
         epoch: environment.epoch,
@@ -112,7 +128,9 @@ pub(crate) fn commit_all(
     };
     let lost = integer(stamp.lost.unwrap_or_default())?;
     let after = environment.revision;
-    let change = Change { stamp, after, deliberate, flags, removed, evaluators, lists: told.lists };
+    let told_metadata = metadata.clone().map(raw_members).transpose()?;
+    let change =
+        Change { stamp, after, deliberate, flags, removed, evaluators, lists: told.lists, metadata: told_metadata };
     let text: Arc<str> = change.seal(&environment.secret()).into();
     let values = [
         environment.id.into(),
@@ -123,9 +141,11 @@ pub(crate) fn commit_all(
         action.into(),
         author.comment.as_str().into(),
         text.as_ref().into(),
+        metadata.as_ref().map(|_| json!(environment.metadata).to_string()).into(),
+        metadata.as_ref().map(|after| json!(after).to_string()).into(),
     ];
-    let sql = "INSERT INTO change (environment_id, revision, epoch, time_ms, actor, action, comment, text) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let sql = "INSERT INTO change (environment_id, revision, epoch, time_ms, actor, action, comment, text, \
+               metadata_before, metadata_after) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     transaction.execute(sql, &values)?;
     for Edit { before, after } in &edits {
         let values = [
@@ -142,6 +162,10 @@ pub(crate) fn commit_all(
     segment::log(transaction, environment.id, &segments, number)?;
     let values = [number.into(), lost.into(), environment.id.into()];
     transaction.execute("UPDATE environment SET revision = $1, lost = $2 WHERE id = $3", &values)?;
+    if let Some(metadata) = metadata {
+        let values = [json!(metadata).to_string().into(), environment.id.into()];
+        transaction.execute("UPDATE environment SET metadata = $1 WHERE id = $2", &values)?;
+    }
     transaction.notify(News::Change { environment: environment.id, revision, text })?;
     Ok(revision)
 }
@@ -190,11 +214,12 @@ struct Compiled {
     lost: u64,
 }
 
-/// Compiles flags and all that need them.
+/// Compiles flags and all that need them. `sets`: the flag set that flags are in before and after it, unless they name another.
 fn compile(
     transaction: &mut dyn Transaction,
     environment_id: i64,
     changed: BTreeSet<String>,
+    sets: (Option<&str>, Option<&str>),
 ) -> Result<Compiled, Problem> {
     let Neighbours { known, to_compile, mut published } = neighbours(transaction, environment_id, &changed)?;
     let segments = if known.values().any(|configured| !configured.refers_to().is_empty()) {
@@ -214,7 +239,7 @@ fn compile(
         if before == text {
             continue;
         }
-        lost += u64::from(loss::is_loss(&before, &text));
+        lost += u64::from(loss::is_loss((&before, sets.0), (&text, sets.1)));
         let values = [text.as_str().into(), environment_id.into(), configured.flag.id.into()];
         let sql = "UPDATE flag_config SET definition = $1 WHERE environment_id = $2 AND flag_id = $3";
         transaction.execute(sql, &values)?;
@@ -223,6 +248,10 @@ fn compile(
         } else {
             flags.insert(key, raw(text)?);
         }
+    }
+    if sets.0 != sets.1 {
+        let others = definitions(transaction, environment_id)?.into_iter().filter(|(key, _)| !flags.contains_key(key));
+        lost += others.filter(|(_, flag)| loss::is_loss((flag.get(), sets.0), (flag.get(), sets.1))).count() as u64;
     }
     Ok(Compiled { flags, removed, lost })
 }
@@ -330,9 +359,9 @@ pub(crate) fn definitions(transaction: &mut dyn Transaction, environment_id: i64
     Ok(definitions)
 }
 
-/// The rules that flags of an environment share, as hosts get them.
-pub(crate) fn evaluators(rules: BTreeMap<String, Json>) -> Result<Definitions, StoreError> {
-    rules.into_iter().map(|(key, condition)| Ok((key, raw(condition.to_string())?))).collect()
+/// Members as hosts get them: the rules that flags of an environment share, or its metadata.
+pub(crate) fn raw_members(members: impl IntoIterator<Item = (String, Json)>) -> Result<Definitions, StoreError> {
+    members.into_iter().map(|(name, value)| Ok((name, raw(value.to_string())?))).collect()
 }
 
 /// The texts of at most `limit` changes after a revision, in order.
@@ -399,7 +428,8 @@ pub(super) fn entries(
     more: &[Value],
 ) -> Result<Vec<Entry>, Problem> {
     let sql = format!(
-        "SELECT revision, epoch, time_ms, actor, action, comment FROM change WHERE environment_id = $1 AND {condition}"
+        "SELECT revision, epoch, time_ms, actor, action, comment, metadata_before, metadata_after \
+         FROM change WHERE environment_id = $1 AND {condition}"
     );
     let values: Vec<Value> = std::iter::once(environment_id.into()).chain(more.iter().cloned()).collect();
     let mut entries = Vec::new();
@@ -413,6 +443,12 @@ pub(super) fn entries(
             comment: row.text(5)?,
             flags: Vec::new(),
             segments: Vec::new(),
+            metadata: match (row.optional_text(6)?, row.optional_text(7)?) {
+                (Some(before), Some(after)) => {
+                    Some(EntryMetadata { before: members(&before)?, after: members(&after)? })
+                }
+                _ => None,
+            },
         });
     }
     for entry in &mut entries {
@@ -439,6 +475,23 @@ pub(crate) fn as_of(
                ORDER BY flag_key";
     let rows = transaction.rows(sql, &[environment_id.into(), integer(revision)?.into()])?;
     rows.into_iter().map(|row| Ok(entry_flag(row)?)).collect()
+}
+
+/// The flag set's metadata after a revision, where it has changed since.
+pub(crate) fn metadata_as_of(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    revision: u64,
+) -> Result<Option<Map<String, Json>>, StoreError> {
+    let sql = "SELECT metadata_before FROM change WHERE environment_id = $1 AND revision > $2 \
+               AND metadata_before IS NOT NULL ORDER BY revision LIMIT 1";
+    let row = transaction.row(sql, &[environment_id.into(), integer(revision)?.into()])?;
+    row.map(|mut row| members(&row.text(0)?)).transpose()
+}
+
+/// Members out of their text.
+pub(super) fn members(text: &str) -> Result<Map<String, Json>, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Broken(error.to_string()))
 }
 
 pub(super) fn entry_flag(mut row: crate::store::Row) -> Result<EntryFlag, StoreError> {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use flags_sync::SecretKey;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 
-use super::change::{Author, Edit};
+use super::change::{Author, Edit, Edits};
 use super::project::Project;
 use super::{change, flag, schedule, segment};
 use crate::clock::now_ms;
@@ -31,6 +32,8 @@ pub(crate) struct Environment {
     pub(crate) created_ms: i64,
     /// The first revision that the log still has.
     pub(crate) log_begins: u64,
+    /// Of the flag set.
+    pub(crate) metadata: Map<String, Json>,
     seed: [u8; 32],
 }
 
@@ -48,6 +51,16 @@ pub(crate) struct EnvironmentView {
     /// The first revision that the log still has.
     log_begins: u64,
     created_ms: i64,
+    /// Of the flag set: programs get it with each answer, below the flag's own.
+    metadata: Map<String, Json>,
+}
+
+/// What of an environment can be changed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EnvironmentBody {
+    /// Of the flag set, texts, numbers and booleans by name: programs get it with each answer, below the flag's own.
+    pub(crate) metadata: Map<String, Json>,
 }
 
 /// What an environment is made from.
@@ -63,7 +76,7 @@ pub(crate) struct NewEnvironment {
 }
 
 const QUERY: &str = "SELECT environment.id, project_id, project.key || '/' || environment.key, environment.key, \
-     environment.name, epoch, revision, environment.created_ms, seed, log_begins, lost \
+     environment.name, epoch, revision, environment.created_ms, seed, log_begins, lost, metadata \
      FROM environment JOIN project ON project.id = project_id";
 
 impl Environment {
@@ -80,7 +93,12 @@ impl Environment {
             public_key: self.secret().public().to_string(),
             log_begins: self.log_begins,
             created_ms: self.created_ms,
+            metadata: self.metadata.clone(),
         }
+    }
+
+    pub(crate) fn body(&self) -> EnvironmentBody {
+        EnvironmentBody { metadata: self.metadata.clone() }
     }
 }
 
@@ -111,6 +129,7 @@ pub(crate) fn create(
         lost: 0,
         created_ms: now_ms(),
         log_begins: 1,
+        metadata: Map::new(),
         seed,
     };
     let values = [
@@ -129,16 +148,34 @@ pub(crate) fn create(
         StoreError::Taken => Problem::conflict(format!("there is an environment {:?} already", new.key)),
         error => error.into(),
     })?;
-    let edits = first_edits(transaction, project, model.as_ref())?;
+    let flags = first_edits(transaction, project, model.as_ref())?;
     let segments = match &model {
         Some(model) => segment::copies(transaction, model)?,
         None => Vec::new(),
     };
-    change::commit_all(transaction, &environment, author, "environment.create", edits, segments)?;
+    let metadata = model.as_ref().map(|model| model.metadata.clone());
+    change::commit(transaction, &environment, author, "environment.create", Edits { flags, segments, metadata })?;
     if let Some(model) = &model {
         segment::share_parts(transaction, model, &environment)?;
     }
     transaction.notify(News::Environment(environment.id))?;
+    find(transaction, project, &environment.key)
+}
+
+/// Gives an environment, which the caller has locked, another body.
+pub(crate) fn update(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    environment: &Environment,
+    body: EnvironmentBody,
+    author: &Author,
+) -> Result<Environment, Problem> {
+    let EnvironmentBody { metadata } = body;
+    if metadata == environment.metadata {
+        return Ok(environment.clone());
+    }
+    let edits = Edits { metadata: Some(metadata), ..Edits::default() };
+    change::commit(transaction, environment, author, "environment.update", edits)?;
     find(transaction, project, &environment.key)
 }
 
@@ -220,7 +257,7 @@ pub(crate) fn begin_epoch(
         let environment = Environment { epoch: found.epoch.max(other) + 1, ..found };
         let values = [change::integer(environment.epoch)?.into(), id.into()];
         transaction.execute("UPDATE environment SET epoch = $1 WHERE id = $2", &values)?;
-        let revision = change::commit(transaction, &environment, &author, "environment.restore", Vec::new())?;
+        let revision = change::commit(transaction, &environment, &author, "environment.restore", Edits::default())?;
         begun.push((environment.path, environment.epoch, revision));
     }
     Ok(begun)
@@ -248,5 +285,6 @@ fn from(mut row: Row) -> Result<Environment, StoreError> {
         seed: row.bytes(8)?.try_into().map_err(|_| StoreError::Broken("a seed is not 32 bytes long".to_owned()))?,
         log_begins: row.count(9)?,
         lost: row.count(10)?,
+        metadata: change::members(&row.text(11)?)?,
     })
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::change::{self, Author, Edit};
+use super::change::{self, Author, Edit, Edits};
 use super::environment::{self, Environment};
 use super::project::Project;
 use super::{like, log};
@@ -275,7 +275,7 @@ pub(crate) fn configure(
     change::commit(transaction, environment, author, "flag.configure", edits)
 }
 
-/// Configures flags as they were at a revision: a change like any other. Flags that came later are disabled.
+/// Configures flags as they were at a revision, and gives the flag set the metadata of then: a change like any other. Flags that came later are disabled.
 ///
 /// Returns the new revision, or the current one where nothing differs.
 pub(crate) fn roll_back(
@@ -305,9 +305,12 @@ pub(crate) fn roll_back(
         let configured = |config| Configured { flag: flag.clone(), config };
         edits.push(Edit { before: Some(configured(current)), after: configured(config) });
     }
-    if edits.is_empty() {
+    let metadata = change::metadata_as_of(transaction, environment.id, revision)?;
+    let metadata = metadata.filter(|metadata| *metadata != environment.metadata);
+    if edits.is_empty() && metadata.is_none() {
         return Ok(environment.revision);
     }
+    let edits = Edits { flags: edits, metadata, ..Edits::default() };
     // Somebody asked for just this.
     let author = Author { deliberate: true, ..author.clone() };
     change::commit(transaction, environment, &author, "environment.rollback", edits)

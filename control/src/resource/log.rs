@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::change::{self, Entry, EntryFlag, integer};
+use super::change::{self, Entry, EntryFlag, EntryMetadata, integer};
 use super::environment::Environment;
 use crate::problem::Problem;
 use crate::store::{StoreError, Transaction};
@@ -17,7 +17,7 @@ pub(crate) fn check_since(environment: &Environment, revision: u64) -> Result<()
     if revision.saturating_add(1) < begins { Err(Problem::gone(begins)) } else { Ok(()) }
 }
 
-/// What differs between two revisions, by flag; `to` may be the older one.
+/// What differs between two revisions, by flag and of the flag set's metadata; `to` may be the older one.
 ///
 /// # Errors
 /// Where there is, or was, no such revision.
@@ -26,7 +26,7 @@ pub(crate) fn diff(
     environment: &Environment,
     from: u64,
     to: u64,
-) -> Result<Vec<EntryFlag>, Problem> {
+) -> Result<(Vec<EntryFlag>, Option<EntryMetadata>), Problem> {
     let (older, newer) = (from.min(to), from.max(to));
     if newer > environment.revision {
         let detail = format!("the environment has had {} revisions", environment.revision);
@@ -52,7 +52,12 @@ pub(crate) fn diff(
             flags.push(flag);
         }
     }
-    Ok(flags)
+    let metadata = |transaction: &mut dyn Transaction, revision| -> Result<_, Problem> {
+        let found = change::metadata_as_of(transaction, environment.id, revision)?;
+        Ok(found.unwrap_or_else(|| environment.metadata.clone()))
+    };
+    let metadata = EntryMetadata { before: metadata(transaction, from)?, after: metadata(transaction, to)? };
+    Ok((flags, Some(metadata).filter(|metadata| metadata.before != metadata.after)))
 }
 
 /// At most `limit` entries of the log, the oldest first.

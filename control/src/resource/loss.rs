@@ -1,21 +1,27 @@
 //! What hosts see go: the counterpart of their blast-radius check.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 /// Whether a flag that hosts had is one less to them: gone, disabled, or in another flag set, which is another flag.
 ///
-/// Both are definitions as hosts get them; empty where there is none.
-pub(super) fn is_loss(before: &str, after: &str) -> bool {
+/// Both are definitions as hosts get them, empty where there is none, and the flag set that those are in which name none.
+pub(super) fn is_loss((before, set_before): (&str, Option<&str>), (after, set_after): (&str, Option<&str>)) -> bool {
     let Some(before) = Part::of(before) else { return false };
     let Some(after) = Part::of(after) else { return true };
-    (before.is_enabled() && !after.is_enabled()) || before.set() != after.set()
+    (before.is_enabled() && !after.is_enabled()) || before.set(set_before) != after.set(set_after)
+}
+
+/// The flag set that metadata names.
+pub(super) fn set_of(metadata: &Map<String, Value>) -> Option<&str> {
+    metadata.get("flagSetId").and_then(Value::as_str).filter(|id| !id.is_empty())
 }
 
 /// What counts of a definition.
 #[derive(Deserialize)]
 struct Part {
     state: Option<String>,
-    metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    metadata: Option<Map<String, Value>>,
 }
 
 impl Part {
@@ -28,8 +34,11 @@ impl Part {
         self.state.as_deref() == Some("ENABLED")
     }
 
-    fn set(&self) -> Option<&serde_json::Value> {
-        self.metadata.as_ref()?.get("flagSetId")
+    fn set<'s>(&'s self, all: Option<&'s str>) -> Option<&'s str> {
+        match &self.metadata {
+            Some(own) if own.get("flagSetId").is_some_and(|id| !id.is_null()) => set_of(own),
+            _ => all,
+        }
     }
 }
 
@@ -55,7 +64,19 @@ mod tests {
             ("", on, false),
             ("", off, false),
         ] {
-            assert_eq!(is_loss(before, after), counts, "{before} to {after}");
+            assert_eq!(is_loss((before, None), (after, None)), counts, "{before} to {after}");
+        }
+        let unnamed = r#"{"state":"ENABLED","variants":{"a":1},"defaultVariant":"a","metadata":{"flagSetId":""}}"#;
+        for (before, after, counts) in [
+            ((on, None), (on, Some("s")), true),
+            ((on, Some("s")), (on, Some("t")), true),
+            ((on, Some("s")), (in_set, None), false),
+            ((in_set, Some("t")), (on, Some("s")), false),
+            ((in_set, Some("s")), (in_set, Some("t")), false),
+            ((unnamed, Some("s")), (on, None), false),
+            ((on, Some("s")), (unnamed, Some("s")), true),
+        ] {
+            assert_eq!(is_loss(before, after), counts, "{before:?} to {after:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::change::{self, Author};
+use super::change::{self, Author, Edits};
 use super::environment::Environment;
 use super::{like, part};
 use crate::clock::now_ms;
@@ -235,8 +235,8 @@ fn commit(
     }
     let key = after.key.clone();
     let after = Segment { changed_ms: now_ms(), ..after };
-    let edits = vec![SegmentEdit { before: before.cloned(), after }];
-    change::commit_all(transaction, environment, author, action, Vec::new(), edits)?;
+    let segments = vec![SegmentEdit { before: before.cloned(), after }];
+    change::commit(transaction, environment, author, action, Edits { segments, ..Edits::default() })?;
     find(transaction, environment, &key)
 }
 
@@ -354,7 +354,7 @@ pub(crate) fn all(transaction: &mut dyn Transaction, environment_id: i64) -> Res
     Ok(segments)
 }
 
-/// Copies of all segments of an environment, for another one that has none yet, to be made with [`change::commit_all`]; then the parts
+/// Copies of all segments of an environment, for another one that has none yet, to be made with [`change::commit`]; then the parts
 /// of their lists are shared: [`share_parts`].
 pub(super) fn copies(transaction: &mut dyn Transaction, from: &Environment) -> Result<Vec<SegmentEdit>, StoreError> {
     let mut edits = Vec::new();

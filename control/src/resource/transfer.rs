@@ -6,15 +6,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
-use super::change::{self, Author, Edit};
+use super::change::{self, Author, Edit, Edits};
 use super::environment::Environment;
 use super::project::Project;
 use super::{flag, segment};
 use crate::clock::now_ms;
 use crate::definition::Configured;
 use crate::evaluators;
-use crate::file::{self, FileFlag, place};
-use crate::model::{Flag, check_key};
+use crate::file::{self, File, FileFlag, place};
+use crate::model::Flag;
 use crate::problem::Problem;
 use crate::store::{StoreError, Transaction};
 
@@ -29,9 +29,12 @@ pub(crate) struct Imported {
     pub(crate) changed: Vec<String>,
     /// How many were as the file says.
     pub(crate) unchanged: usize,
+    /// Whether the flag set's metadata is something else now.
+    pub(crate) metadata: bool,
 }
 
-/// Makes flags what a file says they are and do in an environment: one change. Flags that the file does not have are left alone.
+/// Makes flags what a file says they are and do in an environment, and the flag set's metadata what it says: one change.
+/// Flags that the file does not have are left alone, and so is the metadata where it says nothing of any.
 ///
 /// A flag is of the whole project: the other environments get those that are new, disabled, and what is new of the others, in one change each.
 /// `environments` are all of the project, locked, `target` among them.
@@ -40,7 +43,7 @@ pub(crate) fn import(
     project: &Project,
     environments: &[Environment],
     target: &Environment,
-    flags: &BTreeMap<String, FileFlag>,
+    file: &File,
     author: &Author,
 ) -> Result<Imported, Problem> {
     let known: BTreeMap<String, Flag> =
@@ -49,7 +52,7 @@ pub(crate) fn import(
     // By the environment's id.
     let mut edits: BTreeMap<i64, Vec<Edit>> = BTreeMap::new();
     let segments = segment::all(transaction, target.id)?.rules;
-    for (key, wanted) in flags {
+    for (key, wanted) in &file.flags {
         let mut config = wanted.config.clone();
         // What is a segment here stays one. Of some of its rules the others might mean another, so it is all of them or none.
         if config.evaluators.iter().all(|(name, rule)| segments.get(name) == Some(rule)) {
@@ -95,14 +98,21 @@ pub(crate) fn import(
         }
     }
     imported.revision = target.revision;
+    let metadata = file.metadata.clone().filter(|metadata| *metadata != target.metadata);
+    imported.metadata = metadata.is_some();
     for environment in environments {
-        let Some(edits) = edits.remove(&environment.id) else { continue };
-        if environment.id == target.id {
-            let only = (edits.len() == 1).then(|| edits.first().map(|edit| place(&edit.after.flag.key))).flatten();
+        let is_target = environment.id == target.id;
+        let flags = edits.remove(&environment.id).unwrap_or_default();
+        if flags.is_empty() && !(is_target && imported.metadata) {
+            continue;
+        }
+        if is_target {
+            let only = if let [only] = flags.as_slice() { Some(place(&only.after.flag.key)) } else { None };
+            let edits = Edits { flags, metadata: metadata.clone(), ..Edits::default() };
             imported.revision = change::commit(transaction, environment, author, "environment.import", edits)
                 .map_err(|problem| problem.within(&only.unwrap_or_default()))?;
         } else {
-            change::commit(transaction, environment, author, "flag.import", edits).map_err(|problem| {
+            change::commit(transaction, environment, author, "flag.import", flags).map_err(|problem| {
                 Problem::conflict(format!("in the environment {:?}: {}", environment.key, problem.detail()))
             })?;
         }
@@ -116,7 +126,6 @@ fn new_flag(
     key: &str,
     wanted: &FileFlag,
 ) -> Result<Flag, Problem> {
-    check_key(key, "")?;
     let body = wanted.body(None)?;
     flag::insert(transaction, project, key, body)
 }
@@ -135,7 +144,7 @@ pub(crate) fn export(transaction: &mut dyn Transaction, environment: &Environmen
             config.evaluators.entry(name).or_insert_with(|| rule.clone());
         }
     }
-    Ok(file::written(&flags))
+    Ok(file::written(&flags, &environment.metadata))
 }
 
 /// The same as hosts get it: any flagd gives the same answers with it.
@@ -153,6 +162,9 @@ pub(crate) fn export_compiled(
     let rules = segment::all(transaction, environment.id)?.rules;
     if !rules.is_empty() {
         file["$evaluators"] = json!(rules);
+    }
+    if !environment.metadata.is_empty() {
+        file["metadata"] = json!(environment.metadata);
     }
     Ok(file)
 }

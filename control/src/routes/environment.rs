@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use serde_json::Value as Json;
 
-use super::place::readable;
+use super::place::{readable, writable};
 use super::request::{Answer, Items, Write};
 use crate::app::App;
 use crate::auth::Access;
+use crate::model::patched;
 use crate::problem::Problem;
+use crate::resource::environment::Environment;
 use crate::resource::token::Scope;
-use crate::resource::{environment, project};
+use crate::resource::{change, environment, project};
 
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -53,5 +56,26 @@ pub(super) async fn show(
         let (_, environment) = readable(transaction, &access, &project, &environment)?;
         Ok::<_, Problem>(environment)
     });
-    Answer::ok(&found.await?.view())
+    answer(&found.await?)
+}
+
+pub(super) async fn patch(
+    State(app): State<Arc<App>>,
+    Path((project, environment)): Path<(String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    let patch: Json = write.json()?;
+    let path = format!("{project}/{environment}");
+    write
+        .run_at(&app, &path, move |transaction, write| {
+            let (project, environment) = writable(transaction, &write.access, &project, &environment)?;
+            write.check_revision(change::integer(environment.revision)?)?;
+            let body = patched(&environment.body(), patch)?;
+            answer(&environment::update(transaction, &project, &environment, body, &write.author)?)
+        })
+        .await
+}
+
+fn answer(environment: &Environment) -> Result<Answer, Problem> {
+    Ok(Answer::ok(&environment.view())?.with_revision(change::integer(environment.revision)?))
 }

@@ -53,8 +53,8 @@ pub(super) async fn diff(
         let to = to.unwrap_or(environment.revision);
         Ok::<_, Problem>((to, log::diff(transaction, &environment, from, to)?))
     });
-    let (to, flags) = found.await?;
-    Answer::ok(&json!({"from": from, "to": to, "flags": flags}))
+    let (to, (flags, metadata)) = found.await?;
+    Answer::ok(&json!({"from": from, "to": to, "flags": flags, "metadata": metadata}))
 }
 
 /// The log as lines of JSON, the oldest first, for whoever keeps it elsewhere.

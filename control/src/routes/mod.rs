@@ -75,7 +75,7 @@ fn api() -> Routes {
         .route("/projects", get(project::list).post(project::create))
         .route("/projects/{project}", get(project::show))
         .route("/projects/{project}/environments", get(environment::list).post(environment::create))
-        .route("/projects/{project}/environments/{environment}", get(environment::show))
+        .route("/projects/{project}/environments/{environment}", get(environment::show).patch(environment::patch))
         .route("/projects/{project}/environments/{environment}/clone", post(clone::all))
         .route("/projects/{project}/environments/{environment}/rollback", post(change::roll_back))
         .route("/projects/{project}/environments/{environment}/changes", get(change::list))

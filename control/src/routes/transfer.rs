@@ -54,16 +54,16 @@ pub(super) async fn import(
         // Flags may come, and become others in all environments.
         access.may_in(Scope::Write, &project)?;
         let document = Document::parse("the body", text, Format::Json, &Limits::default());
-        file::flags(&document.map_err(|error| Problem::invalid("", error.to_string()))?)
+        file::read(&document.map_err(|error| Problem::invalid("", error.to_string()))?)
     });
-    let flags = read.await?;
+    let file = read.await?;
     write
         .run(&app, move |transaction, write| {
             let project = project::find(transaction, &project)?;
             let environments = environment::lock_all(transaction, &project)?;
             let target = environment::find(transaction, &project, &environment)?;
             write.check_revision(change::integer(target.revision)?)?;
-            let imported = transfer::import(transaction, &project, &environments, &target, &flags, &write.author)?;
+            let imported = transfer::import(transaction, &project, &environments, &target, &file, &write.author)?;
             Answer::new(StatusCode::OK, &imported)
         })
         .await

@@ -19,8 +19,14 @@ macro_rules! step {
     };
 }
 
-const STEPS: &[Step] =
-    &[step!("0001_start"), step!("0002_log"), step!("0003_schedule"), step!("0004_lost"), step!("0005_segments")];
+const STEPS: &[Step] = &[
+    step!("0001_start"),
+    step!("0002_log"),
+    step!("0003_schedule"),
+    step!("0004_lost"),
+    step!("0005_segments"),
+    step!("0006_metadata"),
+];
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -230,7 +230,8 @@ fn read(transaction: &mut dyn Transaction, id: i64) -> Result<Option<Loaded>, St
         lost: Some(environment.lost),
     };
     let Segments { rules, lists } = segment::all(transaction, id)?;
-    let snapshot = Snapshot { stamp, flags, evaluators: change::evaluators(rules)?, lists };
+    let (evaluators, metadata) = (change::raw_members(rules)?, change::raw_members(environment.metadata.clone())?);
+    let snapshot = Snapshot { stamp, flags, evaluators, lists, metadata };
     let changes = change::latest_texts(transaction, id, environment.epoch, KEPT)?;
     Ok(Some((environment.path.clone(), environment.project_id, environment.secret(), snapshot, changes)))
 }

@@ -269,8 +269,12 @@ mod tests {
     }
 
     fn live() -> Live {
-        let snapshot =
-            Snapshot { stamp: stamp(1), flags: BTreeMap::new(), evaluators: BTreeMap::new(), lists: BTreeMap::new() };
+        live_at(1)
+    }
+
+    fn live_at(revision: u64) -> Live {
+        let (flags, evaluators, lists, metadata) = Default::default();
+        let snapshot = Snapshot { stamp: stamp(revision), flags, evaluators, lists, metadata };
         Live::new(1, 1, SecretKey::from_seed(&[3; 32]), snapshot)
     }
 
@@ -284,6 +288,7 @@ mod tests {
             removed: Vec::new(),
             evaluators: None,
             lists: BTreeMap::new(),
+            metadata: None,
         };
         change.seal(&SecretKey::from_seed(&[3; 32]))
     }
@@ -333,9 +338,7 @@ mod tests {
 
     #[test]
     fn what_led_here_is_taken_from_where_it_leads_here() {
-        let snapshot =
-            Snapshot { stamp: stamp(9), flags: BTreeMap::new(), evaluators: BTreeMap::new(), lists: BTreeMap::new() };
-        let live = Live::new(1, 1, SecretKey::from_seed(&[3; 32]), snapshot);
+        let live = live_at(9);
         live.remember(&[change(4), change(6), change(7), change(8), change(9)]);
         assert!(matches!(live.next(Some(id(4))), Next::Whole), "a gap");
         let Next::Events(events, at) = live.next(Some(id(5))) else { panic!("four events") };

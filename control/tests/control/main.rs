@@ -14,6 +14,7 @@ mod hosts;
 mod limits;
 mod lists;
 mod log;
+mod metadata;
 mod migrations;
 mod openapi;
 mod operations;

@@ -148,8 +148,58 @@ fn served(admin: &Client, project: &str, revision: &Value) -> Value {
     let path = format!("/sync/v1/{project}/test/snapshot");
     eventually("hosts get it", || admin.get(&path).etag() == format!("\"1.{revision}\""));
     let mut snapshot = admin.get(&path).expect(200);
-    snapshot.as_object_mut().unwrap().retain(|name, _| name == "flags");
+    snapshot.as_object_mut().unwrap().retain(|name, _| ["flags", "$evaluators", "metadata"].contains(&name.as_str()));
     snapshot
+}
+
+/// A file as it is exported again: flags by key, without what says nothing (nulls, empty members, evaluators that nobody names).
+fn normal(definition: &Value) -> Value {
+    let mut flags = match &definition["flags"] {
+        Value::Object(flags) => flags.clone(),
+        flags => {
+            let by_key = |flag: &Value| {
+                let mut flag = flag.clone();
+                let key = flag.as_object_mut().unwrap().remove("key").unwrap();
+                (key.as_str().unwrap().to_owned(), flag)
+            };
+            flags.as_array().unwrap().iter().map(by_key).collect()
+        }
+    };
+    let (mut named, mut waiting) = (Map::new(), Vec::new());
+    for flag in flags.values_mut() {
+        let flag = flag.as_object_mut().unwrap();
+        if let Some(metadata) = flag.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.retain(|_, value| !value.is_null());
+        }
+        flag.retain(|name, value| {
+            let is_empty = *value == json!({}) && name == "metadata" || *value == "" && name == "defaultVariant";
+            !value.is_null() && !is_empty
+        });
+        waiting.extend(flag.get("targeting").cloned());
+    }
+    while let Some(value) = waiting.pop() {
+        if let (Some(name), 1) = (value["$ref"].as_str(), value.as_object().map_or(0, Map::len))
+            && let Some(rule) = definition["$evaluators"].get(name)
+            && named.insert(name.to_owned(), rule.clone()).is_none()
+        {
+            waiting.push(rule.clone());
+        }
+        match value {
+            Value::Array(items) => waiting.extend(items),
+            Value::Object(members) => waiting.extend(members.into_iter().map(|(_, value)| value)),
+            _ => {}
+        }
+    }
+    let mut normal = json!({"flags": flags});
+    if !named.is_empty() {
+        normal["$evaluators"] = Value::Object(named);
+    }
+    let mut metadata = definition["metadata"].as_object().cloned().unwrap_or_default();
+    metadata.retain(|_, value| !value.is_null());
+    if !metadata.is_empty() {
+        normal["metadata"] = Value::Object(metadata);
+    }
+    normal
 }
 
 #[test]
@@ -165,6 +215,7 @@ fn what_is_imported_answers_as_the_file_does_and_so_does_its_export() {
             let path = project(&admin, &format!("p{at}"));
             let done = admin.post(&format!("{path}/import?comment=from+a+file"), definition.clone()).expect(200);
             assert_eq!((&done["revision"], done["created"].as_array().unwrap().len()), (&json!(2), keys.len()));
+            assert_eq!(done["metadata"], normal(definition)["metadata"].is_object());
             assert!(answers(&served(&admin, &format!("p{at}"), &json!(2)), &keys) == expected, "{definition}");
             let log = admin.get(&format!("{path}/changes")).expect(200);
             assert_eq!(
@@ -175,7 +226,7 @@ fn what_is_imported_answers_as_the_file_does_and_so_does_its_export() {
             let export = admin.get(&format!("{path}/export"));
             assert_eq!(export.etag(), "\"2\"");
             let export = export.expect(200);
-            assert_eq!(export["$evaluators"].is_null(), definition["$evaluators"].is_null());
+            assert_eq!(export, normal(definition));
             assert!(answers(&export, &keys) == expected, "{export}");
             assert!(answers(&admin.get(&format!("{path}/export?compiled=true")).expect(200), &keys) == expected);
             let copy = project(&admin, &format!("q{at}"));
@@ -183,7 +234,10 @@ fn what_is_imported_answers_as_the_file_does_and_so_does_its_export() {
             assert_eq!(admin.get(&format!("{copy}/export")).expect(200), export);
             // Once more: nothing differs, nothing happens.
             let again = admin.post(&format!("{path}/import"), export).expect(200);
-            assert_eq!(again, json!({"revision": 2, "created": [], "changed": [], "unchanged": keys.len()}));
+            assert_eq!(
+                again,
+                json!({"revision": 2, "created": [], "changed": [], "unchanged": keys.len(), "metadata": false})
+            );
         }
         assert!(seen > 110, "only {seen} flags");
     });
@@ -277,8 +331,12 @@ fn an_import_is_one_change_or_none() {
             let problem = admin.post(&path, bad).expect(422);
             assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
         }
-        let spaced = json!({"flags": {"with space": flag}});
-        assert_eq!(admin.post(&path, spaced).expect(422)["errors"][0]["pointer"], "/flags/with space");
+        let spaced = json!({"flags": {"with space": flag, "new": flag, "a/b": flag}});
+        let problem = admin.post(&path, spaced).expect(422);
+        let pointers: Vec<&Value> =
+            problem["errors"].as_array().unwrap().iter().map(|fault| &fault["pointer"]).collect();
+        assert_eq!(pointers, ["/flags/a~1b", "/flags/with space"]);
+        assert!(problem["errors"][0]["detail"].as_str().unwrap().starts_with("\"a/b\" can't be a key"), "{problem}");
         let text = json!({"flags": {"old": {"state": "ENABLED", "variants": {"a": "A"}}}});
         assert_eq!(admin.post(&path, text).expect(422)["errors"][0]["pointer"], "/flags/old/variants/a");
         admin.post(&path, json!({"flags": 1})).expect(422);
@@ -293,7 +351,8 @@ fn an_import_is_one_change_or_none() {
         only_test.get(&format!("{test}/export")).expect(200);
 
         let done = admin.post(&path, file).expect(200);
-        let expected = json!({"revision": before + 1, "created": ["new"], "changed": ["old", "taken"], "unchanged": 0});
+        let expected = json!({"revision": before + 1, "created": ["new"], "changed": ["old", "taken"], "unchanged": 0,
+            "metadata": false});
         assert_eq!(done, expected);
         assert_eq!((revision(&test), revision(&live)), (before + 1, before_live + 1));
         let config = |path: &str, key: &str| admin.get(&format!("{path}/flags/{key}")).expect(200)["state"].clone();
@@ -304,6 +363,20 @@ fn an_import_is_one_change_or_none() {
         assert_eq!(log["items"][0]["action"], "flag.import");
         admin.post(&format!("{test}/rollback"), json!({"revision": before})).expect(200);
         assert_eq!(config(&test, "old"), "DISABLED");
+
+        // A file without metadata leaves it as it is, one with none takes it away; of the other environments it says nothing.
+        let (at, at_live) = (revision(&test), revision(&live));
+        for (metadata, expected, revisions) in [
+            (json!({"metadata": {"team": "web", "gone": null}}), json!({"team": "web"}), 1),
+            (json!({}), json!({"team": "web"}), 1),
+            (json!({"metadata": {}}), json!({}), 2),
+        ] {
+            let mut file = json!({"flags": {}});
+            file.as_object_mut().unwrap().extend(metadata.as_object().cloned().unwrap());
+            assert_eq!(admin.post(&path, file).expect(200)["revision"], at + revisions);
+            assert_eq!(admin.get(&test).expect(200)["metadata"], expected);
+        }
+        assert_eq!(revision(&live), at_live);
     });
 }
 

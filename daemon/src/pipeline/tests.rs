@@ -164,6 +164,14 @@ fn evaluators(random: &mut fastrand::Rng) -> BTreeMap<String, Box<RawValue>> {
     BTreeMap::from([("premium".to_owned(), rule)])
 }
 
+/// Of the flag set: now and then it names one, so that flags are others by their keys.
+fn metadata(random: &mut fastrand::Rng) -> BTreeMap<String, Box<RawValue>> {
+    let set = if random.u8(..16) == 0 { "\"a\"" } else { "\"\"" };
+    let members = [("flagSetId", set.to_owned()), ("version", random.u8(..3).to_string())];
+    let raw = |(name, text): (&str, String)| (name.to_owned(), RawValue::from_string(text).expect("JSON"));
+    members.into_iter().filter(|_| random.bool()).map(raw).collect()
+}
+
 fn same(sides: &mut [Side; 2], told: &str) {
     let [one, other] = sides;
     assert_eq!(one.seen(), other.seen(), "{told}");
@@ -196,6 +204,7 @@ fn by_patches_it_becomes_what_it_becomes_by_whole_definitions() {
             flags,
             evaluators: evaluators(&mut random),
             lists: BTreeMap::new(),
+            metadata: metadata(&mut random),
         });
         let mut sides = [Side::new(&first, true), Side::new(&first, false)];
         assert_eq!(sides.each_mut().map(|side| side.give(false)), [false, false], "there is nothing to patch yet");
@@ -254,6 +263,7 @@ fn by_patches_it_becomes_what_it_becomes_by_whole_definitions() {
                             },
                             evaluators: (what == 6).then(|| evaluators(&mut random)),
                             lists: BTreeMap::new(),
+                            metadata: (what == 7).then(|| metadata(&mut random)),
                         };
                         sides.iter_mut().for_each(|side| side.take(&change));
                     }
@@ -269,7 +279,7 @@ fn by_patches_it_becomes_what_it_becomes_by_whole_definitions() {
             steps += 1;
         }
     }
-    assert!(patched * 3 > steps, "only {patched} of {steps} steps were patches");
+    assert!(patched * 4 > steps, "only {patched} of {steps} steps were patches");
 }
 
 fn obey(sides: &mut [Side; 2], command: &Command, told: &str) {

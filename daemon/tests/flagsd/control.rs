@@ -35,7 +35,8 @@ fn snapshot_event(n: i64, epoch: u64, revision: u64, environment: &str, key: &Se
     let mut stamp = stamp(epoch, revision);
     stamp.environment = environment.to_owned();
     let flags = [("n".to_owned(), flag(n))].into();
-    let text = Snapshot { stamp, flags, evaluators: Default::default(), lists: Default::default() }.seal(key);
+    let (evaluators, lists, metadata) = Default::default();
+    let text = Snapshot { stamp, flags, evaluators, lists, metadata }.seal(key);
     Event::Snapshot(&text).to_wire(EventId { epoch, revision })
 }
 
@@ -129,6 +130,7 @@ fn where_changes_are_missing_it_begins_anew() {
         removed: Vec::new(),
         evaluators: None,
         lists: Default::default(),
+        metadata: None,
     };
     plane.inject(Event::Change(&change.seal(&plane.key)).to_wire(EventId { epoch: 1, revision: 9 }));
     daemon.wait_for("a stream from the beginning", || {

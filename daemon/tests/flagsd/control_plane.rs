@@ -79,7 +79,8 @@ impl ControlPlane {
     pub(crate) fn start_with(flags: &[(&str, i64)], tls: Option<(&Path, &Path)>) -> Self {
         let key = SecretKey::from_seed(&[7; 32]);
         let flags = flags.iter().map(|(key, n)| ((*key).to_owned(), flag(*n))).collect();
-        let snapshot = Snapshot { stamp: stamp(1, 1), flags, evaluators: BTreeMap::new(), lists: BTreeMap::new() };
+        let (evaluators, lists, metadata) = Default::default();
+        let snapshot = Snapshot { stamp: stamp(1, 1), flags, evaluators, lists, metadata };
         let shared = Shared { snapshot: Some(snapshot), ..Shared::default() };
         let tls = tls.map(|(certificate, key)| {
             let certificates = CertificateDer::pem_file_iter(certificate).expect("is there").map(|c| c.expect("good"));
@@ -184,6 +185,7 @@ impl ControlPlane {
             removed: removed.to_vec(),
             evaluators: None,
             lists,
+            metadata: None,
         };
         let text = change.seal(&self.key);
         let id = EventId { epoch: change.stamp.epoch, revision: change.stamp.revision };

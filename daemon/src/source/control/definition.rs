@@ -25,14 +25,25 @@ struct Inner {
     id: u64,
     stamp: Stamp,
     flags: SharedMap<Arc<RawValue>>,
-    evaluators: Arc<BTreeMap<String, Box<RawValue>>>,
-    lists: Arc<BTreeMap<String, List>>,
-    /// The same lists, built, once they are here.
+    shared: Arc<Shared>,
+    /// Its lists, built, once they are here.
     prepared: OnceLock<Vec<PreparedList>>,
     /// Bytes of the flags in the text, without what stands between them.
     flags_bytes: usize,
     /// All of it taken apart, once somebody has asked for that.
     document: OnceLock<Arc<Document>>,
+}
+
+/// What flags have in common, as the text has it.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+struct Shared {
+    #[serde(rename = "$evaluators", skip_serializing_if = "BTreeMap::is_empty")]
+    evaluators: BTreeMap<String, Box<RawValue>>,
+    #[serde(rename = "$lists", skip_serializing_if = "BTreeMap::is_empty")]
+    lists: BTreeMap<String, List>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, Box<RawValue>>,
 }
 
 /// What tells each definition of this process from all others.
@@ -52,9 +63,11 @@ impl Definition {
             evaluators: BTreeMap<String, Box<RawValue>>,
             #[serde(rename = "$lists", default)]
             lists: BTreeMap<String, List>,
+            #[serde(default)]
+            metadata: BTreeMap<String, Box<RawValue>>,
         }
-        let Parts { flags, evaluators, lists } = serde_json::from_str(text)?;
-        Ok(Snapshot { stamp, flags, evaluators, lists }.into())
+        let Parts { flags, evaluators, lists, metadata } = serde_json::from_str(text)?;
+        Ok(Snapshot { stamp, flags, evaluators, lists, metadata }.into())
     }
 
     /// Equal for no two states.
@@ -86,7 +99,7 @@ impl Definition {
     ///
     /// [`Gap`] where the change does not follow on this state.
     pub(crate) fn after(&self, change: Change) -> Result<Self, Gap> {
-        let Inner { stamp, flags, evaluators, lists, prepared, flags_bytes, .. } = &*self.0;
+        let Inner { stamp, flags, shared, prepared, flags_bytes, .. } = &*self.0;
         let after = (change.stamp.epoch, change.after);
         if stamp.position() != after || stamp.environment != change.stamp.environment {
             return Err(Gap { at: stamp.position(), after });
@@ -99,19 +112,24 @@ impl Definition {
             flags_bytes += bytes(&key, &flag);
             flags_bytes -= flags.insert(&key, flag.into()).map_or(0, |old| bytes(&key, &old));
         }
-        let evaluators = change.evaluators.map_or_else(|| Arc::clone(evaluators), Arc::new);
-        let mut lists = Arc::clone(lists);
         let prepared = if change.lists.is_empty() { prepared.get().cloned() } else { None };
-        if !change.lists.is_empty() {
-            let lists = Arc::make_mut(&mut lists);
+        let mut shared = Arc::clone(shared);
+        if change.evaluators.is_some() || change.metadata.is_some() || !change.lists.is_empty() {
+            let shared = Arc::make_mut(&mut shared);
+            if let Some(evaluators) = change.evaluators {
+                shared.evaluators = evaluators;
+            }
+            if let Some(metadata) = change.metadata {
+                shared.metadata = metadata;
+            }
             for (name, list) in change.lists {
                 match list {
-                    Some(list) => drop(lists.insert(name, list)),
-                    None => drop(lists.remove(&name)),
+                    Some(list) => drop(shared.lists.insert(name, list)),
+                    None => drop(shared.lists.remove(&name)),
                 }
             }
         }
-        let after = Self::new(change.stamp, flags, evaluators, lists, flags_bytes);
+        let after = Self::new(change.stamp, flags, shared, flags_bytes);
         if let Some(prepared) = prepared {
             after.set_prepared(prepared);
         }
@@ -165,12 +183,12 @@ impl Definition {
 
     /// What is said of the id lists that flags may refer to.
     pub(super) fn lists(&self) -> &BTreeMap<String, List> {
-        &self.0.lists
+        &self.0.shared.lists
     }
 
     /// Whether it can be compiled: its lists are here.
     pub(super) fn is_prepared(&self) -> bool {
-        self.0.lists.is_empty() || self.0.prepared.get().is_some()
+        self.0.shared.lists.is_empty() || self.0.prepared.get().is_some()
     }
 
     /// Its lists are here.
@@ -191,32 +209,23 @@ impl Definition {
                     .all(|(one, other)| one.0 == other.0 && same_text(one.1, other.1)))
     }
 
-    /// What flags share: rules, and what is said of lists.
+    /// What flags share, as members that follow on others.
     fn shared_text(&self) -> String {
-        #[expect(clippy::expect_used, reason = "a map of texts to plain data has a JSON text")]
-        fn member(name: &str, map: &BTreeMap<String, impl serde::Serialize>) -> String {
-            if map.is_empty() {
-                return String::new();
-            }
-            format!(",\"{name}\":{}", serde_json::to_string(map).expect("plain data"))
+        #[expect(clippy::expect_used, reason = "maps of texts to plain data have a JSON text")]
+        let text = serde_json::to_string(&*self.0.shared).expect("plain data");
+        match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
+            None | Some("") => String::new(),
+            Some(members) => format!(",{members}"),
         }
-        member("$evaluators", &self.0.evaluators) + &member("$lists", &self.0.lists)
     }
 
-    fn new(
-        stamp: Stamp,
-        flags: SharedMap<Arc<RawValue>>,
-        evaluators: Arc<BTreeMap<String, Box<RawValue>>>,
-        lists: Arc<BTreeMap<String, List>>,
-        flags_bytes: usize,
-    ) -> Self {
+    fn new(stamp: Stamp, flags: SharedMap<Arc<RawValue>>, shared: Arc<Shared>, flags_bytes: usize) -> Self {
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         Self(Arc::new(Inner {
             id,
             stamp,
             flags,
-            evaluators,
-            lists,
+            shared,
             prepared: OnceLock::new(),
             flags_bytes,
             document: OnceLock::new(),
@@ -228,8 +237,8 @@ impl From<Snapshot> for Definition {
     fn from(snapshot: Snapshot) -> Self {
         let flags_bytes = snapshot.flags.iter().map(|(key, flag)| bytes(key, flag)).sum();
         let flags = snapshot.flags.into_iter().map(|(key, flag)| (key, Arc::from(flag))).collect();
-        let (evaluators, lists) = (Arc::new(snapshot.evaluators), Arc::new(snapshot.lists));
-        Self::new(snapshot.stamp, flags, evaluators, lists, flags_bytes)
+        let Snapshot { stamp, evaluators, lists, metadata, .. } = snapshot;
+        Self::new(stamp, flags, Arc::new(Shared { evaluators, lists, metadata }), flags_bytes)
     }
 }
 
@@ -258,7 +267,8 @@ mod tests {
     }
 
     fn empty() -> Snapshot {
-        Snapshot { stamp: stamp(1), flags: BTreeMap::new(), evaluators: BTreeMap::new(), lists: BTreeMap::new() }
+        let (flags, evaluators, lists, metadata) = Default::default();
+        Snapshot { stamp: stamp(1), flags, evaluators, lists, metadata }
     }
 
     #[test]
@@ -270,8 +280,11 @@ mod tests {
             let key = |random: &mut fastrand::Rng| format!("\u{e4}\"{}\n", random.u32(..400));
             let flags = (0..random.usize(..4)).map(|_| (key(&mut random), raw(random.u64(..).to_string()))).collect();
             let removed = (0..random.usize(..4)).map(|_| key(&mut random)).collect();
-            let evaluators = (random.u8(..20) == 0)
-                .then(|| (0..random.u8(..3)).map(|n| (n.to_string(), raw(random.u16(..).to_string()))).collect());
+            let mut sometimes = || {
+                (random.u8(..20) == 0)
+                    .then(|| (0..random.u8(..3)).map(|n| (n.to_string(), raw(random.u16(..).to_string()))).collect())
+            };
+            let (evaluators, metadata) = (sometimes(), sometimes());
             let change = Change {
                 stamp: stamp(revision),
                 after: revision - 1,
@@ -280,6 +293,7 @@ mod tests {
                 removed,
                 evaluators,
                 lists: BTreeMap::new(),
+                metadata,
             };
             let before = definition.clone();
             definition = before.after(change.clone()).expect("follows");

@@ -124,6 +124,7 @@ mod tests {
             flags: BTreeMap::new(),
             evaluators: BTreeMap::new(),
             lists: BTreeMap::new(),
+            metadata: BTreeMap::new(),
         }
     }
 
@@ -137,6 +138,7 @@ mod tests {
             removed,
             evaluators: None,
             lists: Default::default(),
+            metadata: None,
         }
     }
 

@@ -39,8 +39,8 @@ impl Touched {
     }
 
     pub(crate) fn note(&mut self, change: &Change) {
-        if change.evaluators.is_some() || !change.lists.is_empty() {
-            // They are compiled into the flags that refer to them.
+        if change.evaluators.is_some() || !change.lists.is_empty() || change.metadata.is_some() {
+            // Rules and lists are compiled into the flags that refer to them, and metadata is every flag's.
             *self = Self::all();
         }
         if self.since.is_some() {
@@ -71,6 +71,7 @@ impl Touched {
             removed,
             evaluators: None,
             lists: std::collections::BTreeMap::new(),
+            metadata: None,
         };
         let text = format!("{{\"flags\":{}}}", serde_json::to_string(&change.flags).ok()?);
         let flags = Document::parse(name, text, Format::Json, limits).ok()?;
@@ -105,6 +106,7 @@ mod tests {
             removed,
             evaluators: None,
             lists: BTreeMap::new(),
+            metadata: None,
         }
     }
 
@@ -115,6 +117,7 @@ mod tests {
             flags: flags(&[("a", "1"), ("b", "2")]),
             evaluators: flags(&[]),
             lists: BTreeMap::new(),
+            metadata: BTreeMap::new(),
         };
         let first = Definition::from(snapshot);
         let mut touched = Touched::nothing_since(&first);
@@ -136,10 +139,14 @@ mod tests {
         small = limits.clone();
         small.document_bytes = now.text().len() - 1;
         assert!(touched.patch(&now, "name", &small).is_none(), "too long");
-        let mut evaluators = change(4, &[], &[]);
+        let (mut evaluators, mut metadata) = (change(4, &[], &[]), change(4, &[], &[]));
         evaluators.evaluators = Some(flags(&[]));
-        touched.note(&evaluators);
-        assert!(touched.patch(&now, "name", &limits).is_none(), "more than flags");
+        metadata.metadata = Some(flags(&[]));
+        for more in [evaluators, metadata] {
+            let mut touched = Touched::nothing_since(&first);
+            touched.note(&more);
+            assert!(touched.patch(&now, "name", &limits).is_none(), "more than flags");
+        }
         assert!(Touched::all().patch(&now, "name", &limits).is_none());
     }
 }

@@ -1,0 +1,3 @@
+ALTER TABLE change DROP COLUMN metadata_after;
+ALTER TABLE change DROP COLUMN metadata_before;
+ALTER TABLE environment DROP COLUMN metadata;
