@@ -60,7 +60,7 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Builds the C and C++ library and installs it for compilers, pkg-config and CMake.
+    /// Builds and installs the C and C++ library for compilers, pkg-config and CMake; or flagsd, or the control plane, for systemd.
     Install(install::Arguments),
 }
 

@@ -1,4 +1,4 @@
-//! The unit that ships.
+//! The unit and the example that ship.
 
 use std::path::Path;
 use std::process::Command;
@@ -28,4 +28,26 @@ fn the_unit_is_hardened_and_starts_what_there_is() {
     let score: f64 = overall.split(' ').next().unwrap().parse().unwrap();
     println!("exposure {score}");
     assert!(score <= MOST, "{said}");
+}
+
+#[test]
+fn the_example_is_a_configuration_commented_parts_included() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/examples/control.toml");
+    let text = std::fs::read_to_string(example).unwrap();
+    let is_setting = |line: &str| line.starts_with("# [") || line.starts_with("# ") && line.contains(" = ");
+    let uncommented: Vec<&str> = text.lines().map(|line| if is_setting(line) { &line[2..] } else { line }).collect();
+    let uncommented = uncommented.join("\n");
+    assert!(uncommented.contains("\n[tls]") && uncommented.contains("\nkeep_days = "), "{uncommented}");
+    for (name, text) in [("as-it-is.toml", text.clone()), ("whole.toml", uncommented)] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let database = format!("sqlite:{}", folder.path().join("flags.db").display());
+        let output = Command::new(env!("CARGO_BIN_EXE_flags-control"))
+            .args(["migrate", "--database", &database, "--config"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
