@@ -15,6 +15,7 @@ mod command;
 mod config;
 mod definition;
 mod evaluators;
+mod expiry;
 mod file;
 mod ids;
 mod limit;

@@ -64,6 +64,10 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
         "Connections closed at once, since there were as many as may be"
     );
     describe_counter!("flags_control_tls_failures_total", "Connections that did not come to speak TLS");
+    describe_gauge!(
+        "flags_control_certificate_expiry_timestamp_seconds",
+        "When certificates end, seconds since 1970, by which: server, client_ca; of several the first that does"
+    );
     describe_counter!("flags_control_tls_reloads_total", "Certificates read anew, by result: taken, refused");
     describe_counter!(
         "flags_control_refused_total",

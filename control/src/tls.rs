@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use metrics::counter;
+use metrics::{counter, gauge};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -14,6 +14,7 @@ use rustls::{RootCertStore, ServerConfig, crypto};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::TlsSettings;
+use crate::expiry::expiry_s;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -42,6 +43,7 @@ impl Tls {
     pub(crate) fn start(settings: TlsSettings) -> anyhow::Result<Self> {
         let mut current = Files::read(&settings)?;
         let tls = Self(Arc::new(RwLock::new(current.acceptor()?)));
+        current.tell_expiry();
         let own = tls.clone();
         tokio::spawn(async move {
             loop {
@@ -55,6 +57,7 @@ impl Tls {
                     Ok(None) => {}
                     Ok(Some((files, acceptor))) => {
                         current = files;
+                        current.tell_expiry();
                         *own.0.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
                         counter!("flags_control_tls_reloads_total", "result" => "taken").increment(1);
                         tracing::info!("the certificate was read anew");
@@ -105,6 +108,23 @@ impl Files {
         let mut config = builder.with_single_cert(certificates, key).context("the certificate and the key")?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+impl Files {
+    /// Says when the certificates end, of several the first that does.
+    fn tell_expiry(&self) {
+        for (name, pem) in [("server", Some(&self.certificate)), ("client_ca", self.client_ca.as_ref())] {
+            let Some(certificates) = pem.and_then(|pem| certificates(pem).ok()) else { continue };
+            let ends: Option<Vec<i64>> = certificates.iter().map(|certificate| expiry_s(certificate)).collect();
+            let first = ends.and_then(|ends| ends.into_iter().min());
+            if first.is_none() {
+                tracing::warn!("when the certificates of {name} end is not understood, and nobody is warned of it");
+            }
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+            let seconds = first.map_or(f64::NAN, |seconds| seconds as f64);
+            gauge!("flags_control_certificate_expiry_timestamp_seconds", "certificate" => name).set(seconds);
+        }
     }
 }
 

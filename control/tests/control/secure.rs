@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
 
-use crate::harness::{Database, PATIENCE, Server, eventually, program};
+use crate::harness::{Client, Database, PATIENCE, Server, eventually, free_port, program};
 use crate::postgres::Postgres;
 
 /// A certificate for 127.0.0.1 that vouches for itself, and its key.
@@ -23,10 +23,22 @@ struct Certificate {
 impl Certificate {
     /// `None` where openssl is not there.
     fn make(folder: &Path, name: &str) -> Option<Self> {
+        Self::make_for(folder, name, 2)
+    }
+
+    /// One that is good for so many days.
+    fn make_for(folder: &Path, name: &str, days: u32) -> Option<Self> {
         let made = Self { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
         let mut command = Command::new("openssl");
         command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
-        command.args(["-days", "2", "-subj", &format!("/CN={name}"), "-addext", "subjectAltName=IP:127.0.0.1"]);
+        command.args([
+            "-days",
+            &days.to_string(),
+            "-subj",
+            &format!("/CN={name}"),
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+        ]);
         // What is its own authority must not say that it is one, or it could not be a server's too.
         command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
         command.arg("-keyout").arg(&made.key).arg("-out").arg(&made.certificate);
@@ -35,6 +47,15 @@ impl Certificate {
             println!("skipped: openssl makes no certificate");
         }
         is_made.then_some(made)
+    }
+
+    /// When it ends, seconds since 1970, as openssl and date say.
+    fn end_s(&self) -> f64 {
+        let said = Command::new("openssl").args(["x509", "-enddate", "-noout", "-in"]).arg(&self.certificate).output();
+        let said = String::from_utf8(said.unwrap().stdout).unwrap();
+        let date = said.trim().strip_prefix("notAfter=").unwrap();
+        let said = Command::new("date").args(["-u", "+%s", "-d", date]).output().unwrap();
+        String::from_utf8(said.stdout).unwrap().trim().parse().unwrap()
     }
 
     fn read(&self) -> CertificateDer<'static> {
@@ -84,29 +105,43 @@ fn get(
 fn a_certificate_is_read_anew_when_it_changes_and_a_bad_one_is_not_taken() {
     let database = Database::sqlite();
     let folder = tempfile::tempdir().unwrap();
-    let (Some(first), Some(second)) = (Certificate::make(folder.path(), "a"), Certificate::make(folder.path(), "b"))
-    else {
-        return;
-    };
+    // The second one's end is written with four digits of the year.
+    let (first, second) = (Certificate::make(folder.path(), "a"), Certificate::make_for(folder.path(), "b", 20_000));
+    let (Some(first), Some(second)) = (first, second) else { return };
     let live = Certificate { certificate: folder.path().join("live.pem"), key: folder.path().join("live.key") };
     let put = |certificate: &Path, key: &Path| {
         fs::copy(certificate, &live.certificate).unwrap();
         fs::copy(key, &live.key).unwrap();
     };
     put(&first.certificate, &first.key);
-    let tls = format!("[tls]\ncertificate = {:?}\nkey = {:?}\n", live.certificate, live.key);
+    let management = format!("127.0.0.1:{}", free_port());
+    let tls = format!(
+        "management = {management:?}\n[tls]\ncertificate = {:?}\nkey = {:?}\nclient_ca = {:?}\n",
+        live.certificate, live.key, second.certificate
+    );
     let server = database.serve_tls(&tls);
+    let operator = Client::new(&format!("http://{management}"), "");
+    let shown = |which: &str| {
+        let name = format!("flags_control_certificate_expiry_timestamp_seconds{{certificate=\"{which}\"}} ");
+        let page = operator.get("/metrics").text;
+        page.lines().find_map(|line| line.strip_prefix(&name)?.parse::<f64>().ok())
+    };
     let is_answered = |by: &Certificate| get(&server, &by.read(), None, "/healthz").is_ok_and(|status| status == 200);
     eventually("it is served by the first", || is_answered(&first));
+    assert_eq!((shown("server"), shown("client_ca")), (Some(first.end_s()), Some(second.end_s())));
+    assert!(operator.get("/metrics").text.contains("# HELP flags_control_certificate_expiry_timestamp_seconds "));
     assert!(!is_answered(&second), "nobody else's");
     put(&second.certificate, &second.key);
     eventually("the second is taken", || is_answered(&second));
+    eventually("its end is shown", || shown("server") == Some(second.end_s()));
     // A key that belongs to another certificate, as while both are replaced.
     put(&first.certificate, &second.key);
     std::thread::sleep(std::time::Duration::from_millis(2_500));
     assert!(is_answered(&second), "it goes on with what it has");
+    assert_eq!(shown("server"), Some(second.end_s()));
     put(&first.certificate, &first.key);
     eventually("and takes the first again", || is_answered(&first));
+    eventually("and shows its end", || shown("server") == Some(first.end_s()));
     // Who speaks no TLS gets nothing.
     assert_eq!(server.admin().get("/healthz").status, 0);
 }
