@@ -121,6 +121,8 @@ pub(crate) struct LimitSettings {
     pub(crate) streams: usize,
     /// Of all kinds that this process holds; others are closed at once.
     pub(crate) connections: usize,
+    /// The same of one address, streams included; absent: a quarter of all. Hosts may share one, behind a proxy or a translated network.
+    pub(crate) address_connections: Option<usize>,
     /// Requests of the management API at once. Half of them may be reads; hosts are not counted.
     pub(crate) management_requests: usize,
     /// From a connection's beginning, or its last answer, until the head of its next request is there.
@@ -151,6 +153,7 @@ impl Default for LimitSettings {
             reports_per_second: 2_000,
             streams: 12_000,
             connections: 16_000,
+            address_connections: None,
             management_requests: 256,
             header_seconds: 20,
             body_bytes: 1 << 20,
@@ -161,6 +164,13 @@ impl Default for LimitSettings {
             upload_seconds: 600,
             request_seconds: 10,
         }
+    }
+}
+
+impl LimitSettings {
+    /// Connections of one address, at least one.
+    pub(crate) fn connections_of_one(&self) -> usize {
+        self.address_connections.unwrap_or(self.connections / 4).max(1)
     }
 }
 

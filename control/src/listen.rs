@@ -19,7 +19,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
+use crate::addresses::Addresses;
+use crate::clock::now_ms;
 use crate::config::LimitSettings;
+use crate::lines::Lines;
 use crate::tls::{ClientCertified, Tls};
 
 /// Nobody's request has a head of more.
@@ -28,6 +31,9 @@ const HEADERS: usize = 100;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Connections that are refused are logged, up to this many lines a second; the numbers have all of them.
+static REFUSALS: Lines = Lines::new(5);
 
 /// Serves until told to stop, then until the last connection has ended.
 pub(crate) async fn serve(
@@ -39,6 +45,7 @@ pub(crate) async fn serve(
 ) {
     let most = limits.connections;
     let places = Arc::new(Semaphore::new(most));
+    let addresses = Addresses::new(limits.connections_of_one());
     let head_time = Duration::from_secs(limits.header_seconds);
     let mut stop = stopping.clone();
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
@@ -59,12 +66,16 @@ pub(crate) async fn serve(
         gauge!("flags_control_connections").set(count(most - places.available_permits()));
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             // Closed at once: who comes is to try another replica and not to wait here.
-            counter!("flags_control_connections_refused_total").increment(1);
+            refuse("all", peer);
+            continue;
+        };
+        let Some(own_place) = addresses.take(peer.ip()) else {
+            refuse("address", peer);
             continue;
         };
         let (tls, router, stopping) = (tls.clone(), router.clone(), stopping.clone());
         tokio::spawn(async move {
-            let _place = place;
+            let _places = (place, own_place);
             // Events are small, and each is to go at once.
             let _ = stream.set_nodelay(true);
             match tls {
@@ -79,6 +90,14 @@ pub(crate) async fn serve(
     drop(listener);
     let all = u32::try_from(most).unwrap_or(u32::MAX);
     let _ = places.acquire_many(all).await;
+}
+
+/// Counts and logs a connection that is closed at once, by the limit that it was beyond.
+fn refuse(limit: &'static str, peer: SocketAddr) {
+    counter!("flags_control_connections_refused_total", "limit" => limit).increment(1);
+    if let Some(left_out) = REFUSALS.take(u64::try_from(now_ms() / 1_000).unwrap_or(0)) {
+        tracing::warn!(limit, %peer, left_out, "a connection was closed: there are as many as may be");
+    }
 }
 
 async fn shake_hands(

@@ -8,6 +8,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod app;
 mod auth;
 mod clock;

@@ -61,7 +61,7 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
     describe_counter!("flags_control_parts_evicted_total", "Parts of id lists that made way for others in memory");
     describe_counter!(
         "flags_control_connections_refused_total",
-        "Connections closed at once, since there were as many as may be"
+        "Connections closed at once, since there were as many as may be, by limit: all, address"
     );
     describe_counter!("flags_control_tls_failures_total", "Connections that did not come to speak TLS");
     describe_gauge!(
@@ -113,7 +113,9 @@ fn begin() {
     for kind in ["snapshot", "change", "current"] {
         counter!("flags_control_stream_events_total", "kind" => kind).absolute(0);
     }
-    counter!("flags_control_connections_refused_total").absolute(0);
+    for limit in ["all", "address"] {
+        counter!("flags_control_connections_refused_total", "limit" => limit).absolute(0);
+    }
     counter!("flags_control_tls_failures_total").absolute(0);
     gauge!("flags_control_connections").set(0.0);
     gauge!("process_start_time_seconds").set(whole(u64::try_from(now_ms()).unwrap_or(0)) / 1_000.0);

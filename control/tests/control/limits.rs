@@ -8,10 +8,24 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Database, PATIENCE, Server, eventually};
+use crate::harness::{Client, Database, PATIENCE, Server, eventually, free_port};
 
 fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// The same from another address of this machine.
+fn connect_from(server: &Server, address: &str) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+        let there = server.url.trim_start_matches("http://").parse().unwrap();
+        socket.connect(there).await.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
@@ -67,7 +81,7 @@ fn heads_that_are_too_large_are_refused() {
 #[test]
 fn connections_beyond_the_limit_are_closed_and_those_that_are_there_work() {
     let database = Database::sqlite();
-    let server = database.serve_with("[limits]\nconnections = 20\n");
+    let server = database.serve_with("[limits]\nconnections = 20\naddress_connections = 20\n");
     let admin = server.furnished();
     let stream = admin.stream("shop/test", None);
     assert_eq!(stream.next().kind, "snapshot");
@@ -80,6 +94,36 @@ fn connections_beyond_the_limit_are_closed_and_those_that_are_there_work() {
     }
     assert!((1..20).contains(&answered), "{answered} of 60 are served beside the stream");
     drop(held);
+    eventually("there is room again", || admin.get("/api/v1/projects").status == 200);
+    admin.post("/api/v1/projects/shop/flags", json!({"key": "a"})).expect(201);
+    assert_eq!(stream.next_change().id, "1.2", "the stream was never touched");
+}
+
+#[test]
+fn one_address_does_not_take_all_places() {
+    let database = Database::sqlite();
+    let management = format!("127.0.0.1:{}", free_port());
+    let config = format!("management = {management:?}\n[limits]\nconnections = 64\n");
+    let server = database.serve_with(&config);
+    let admin = server.furnished();
+    let stream = admin.stream("shop/test", None);
+    assert_eq!(stream.next().kind, "snapshot");
+    let is_answered = |mut connection: &TcpStream| {
+        let _ = connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+        matches!(connection.read(&mut [0]), Ok(1))
+    };
+    let greedy: Vec<TcpStream> = (0..40).map(|_| connect(&server)).collect();
+    let answered = greedy.iter().filter(|connection| is_answered(connection)).count();
+    assert!((1..16).contains(&answered), "{answered} of 40, a quarter of 64 less the stream");
+    let others: Vec<TcpStream> = (0..8).map(|_| connect_from(&server, "127.0.0.2")).collect();
+    assert!(others.iter().all(is_answered), "another address has places of its own");
+    let page = Client::new(&format!("http://{management}"), "").get("/metrics").text;
+    let refused = |limit: &str| {
+        let name = format!("flags_control_connections_refused_total{{limit=\"{limit}\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&name)?.parse::<usize>().ok())
+    };
+    assert!(refused("address") >= Some(40 - answered) && refused("all") == Some(0), "{page}");
+    drop(greedy);
     eventually("there is room again", || admin.get("/api/v1/projects").status == 200);
     admin.post("/api/v1/projects/shop/flags", json!({"key": "a"})).expect(201);
     assert_eq!(stream.next_change().id, "1.2", "the stream was never touched");
