@@ -60,10 +60,14 @@ impl Segments {
             }
             lists.extend(self.lists.get_key_value(&key).map(|(key, _)| key.clone()));
         }
-        // Only whether there is such a list counts here, not what is in it.
-        let named = |(content, label)| PreparedList { label, content, ids: 0, file: PathBuf::new() };
-        (rules, (1..).zip(lists).map(named).collect())
+        (rules, named_lists(lists))
     }
+}
+
+/// Lists of these names for a compiler that is to check rules: only whether there is such a list counts, not what is in it.
+pub(crate) fn named_lists(names: impl IntoIterator<Item = String>) -> Vec<PreparedList> {
+    let named = |(content, label)| PreparedList { label, content, ids: 0, file: PathBuf::new() };
+    (1..).zip(names).map(named).collect()
 }
 
 /// The keys of the segments that a rule refers to.
@@ -118,7 +122,9 @@ pub(crate) fn check_metadata(metadata: &Map<String, Value>) -> Result<(), Proble
     own.retain(|name, _| {
         let is_own = name != "lists" && !name.starts_with("list.");
         if !is_own {
-            let detail = "names id lists: make each a segment, which rules call by the same name".to_owned();
+            let detail =
+                "names id lists: make each a segment, which rules call by the same name (`flags-control import` does)"
+                    .to_owned();
             faults.push(Fault { pointer: format!("/metadata/{}", escaped(name)), detail });
         }
         is_own

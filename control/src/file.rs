@@ -10,17 +10,18 @@
 //!
 //! Beside flagd's members a flag has those of the API that flagd has no word for. What they come to is told by the other form, which is what hosts get.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libflags::compile::Compiler;
-use libflags::definition::{Document, Limits, Selector};
+use libflags::definition::{Document, Format, Limits, Selector};
 use serde_json::{Map, Value, json};
 
-use crate::definition::Configured;
+use crate::definition::{Configured, named_lists};
 use crate::evaluators;
 use crate::model::{Config, FlagBody, FlagKind, check_key, escaped};
 use crate::parse::parse_value;
 use crate::problem::{Fault, Problem};
+use crate::resource::segment::NewList;
 
 /// The members of a flag that mean the same in all environments.
 const ABOUT: [&str; 7] = ["type", "variants", "description", "owner", "tags", "kind", "expiresMs"];
@@ -41,13 +42,16 @@ pub(crate) struct File {
     pub(crate) flags: BTreeMap<String, FileFlag>,
     /// Of the flag set, where the file says anything of it.
     pub(crate) metadata: Option<Map<String, Value>>,
+    /// Id lists that came with it, by key.
+    pub(crate) lists: BTreeMap<String, NewList>,
 }
 
-/// What a file says.
+/// What a file says. Its rules may name `lists`, and the files of ids that it names are looked for by the caller.
 ///
 /// # Errors
 /// All that a host would refuse, and what the control plane has no place for, each with its place in the file.
-pub(crate) fn read(document: &Document) -> Result<File, Problem> {
+pub(crate) fn read(document: Document, lists: &BTreeSet<String>) -> Result<File, Problem> {
+    let document = &with_lists(document, lists)?;
     check(document)?;
     let broken = |error: serde_json::Error| Problem::invalid("", error.to_string());
     let whole: Value = serde_json::from_str(document.json()).map_err(broken)?;
@@ -69,7 +73,43 @@ pub(crate) fn read(document: &Document) -> Result<File, Problem> {
             Err(problem) => faults.extend(problem.within(&place(key)).faults()),
         }
     }
-    if faults.is_empty() { Ok(File { flags, metadata }) } else { Err(Problem::all_invalid(faults)) }
+    if faults.is_empty() {
+        Ok(File { flags, metadata, lists: BTreeMap::new() })
+    } else {
+        Err(Problem::all_invalid(faults))
+    }
+}
+
+/// The document with these lists, and without those that its metadata declares.
+fn with_lists(document: Document, lists: &BTreeSet<String>) -> Result<Document, Problem> {
+    let broken = |error: String| Problem::invalid("", error);
+    let mut faults = Vec::new();
+    let mut without = None;
+    if !document.lists().is_empty() {
+        // What the text alone tells, such as members that stand there twice, is not told by what is made of it.
+        faults.extend(document.problems().iter().filter(|problem| problem.is_error()).map(fault_of));
+        let mut whole: Value = serde_json::from_str(document.json()).map_err(|error| broken(error.to_string()))?;
+        if let Some(metadata) = whole["metadata"].as_object_mut() {
+            metadata.retain(|name, _| {
+                let declared = name.strip_prefix("list.");
+                if let Some(list) = declared.filter(|list| !lists.contains(*list)) {
+                    let detail = format!("the ids of {list:?} do not come with the file, and there is no such segment");
+                    faults.push(Fault { pointer: format!("/metadata/{}", escaped(name)), detail });
+                }
+                declared.is_none() && name != "lists"
+            });
+        }
+        without = Some(whole.to_string());
+    }
+    if !faults.is_empty() {
+        return Err(Problem::all_invalid(faults));
+    }
+    let document = match without {
+        None => document,
+        Some(text) => Document::parse(document.name(), text, Format::Json, &Limits::default())
+            .map_err(|error| broken(error.to_string()))?,
+    };
+    Ok(document.with_lists(named_lists(lists.iter().cloned())))
 }
 
 /// Where a flag stands in a file.
@@ -79,20 +119,21 @@ pub(crate) fn place(key: &str) -> String {
 
 /// Compiles it as a host does.
 fn check(document: &Document) -> Result<(), Problem> {
-    if !document.lists().is_empty() {
-        return Err(Problem::invalid("/metadata", "the file names id lists, which are not part of it"));
-    }
     let compiled = Compiler::new(Limits::default()).compile(std::slice::from_ref(document), &Selector::All);
     let compiled = compiled.map_err(|error| Problem::invalid("", error.to_string()))?;
     let problems = compiled.problems.iter().chain(document.problems()).filter(|problem| problem.is_error());
     let mut faults: Vec<Fault> = Vec::new();
     for problem in problems {
-        let fault = Fault { pointer: problem.pointer.clone(), detail: problem.message.clone() };
+        let fault = fault_of(problem);
         if !faults.contains(&fault) {
             faults.push(fault);
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(Problem::all_invalid(faults)) }
+}
+
+fn fault_of(problem: &libflags::definition::Problem) -> Fault {
+    Fault { pointer: problem.pointer.clone(), detail: problem.message.clone() }
 }
 
 fn flag(key: &str, members: Map<String, Value>, shared: &Map<String, Value>) -> Result<FileFlag, Problem> {

@@ -165,7 +165,11 @@ impl<R: Read> Read for Until<R> {
     }
 }
 
-fn sort(body: Incoming, format: ListFormat, packed: bool, most: Most) -> Result<Sorted, Problem> {
+/// Reads and sorts all that comes, from a thread that may block.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn sort(body: impl Read + 'static, format: ListFormat, packed: bool, most: Most) -> Result<Sorted, Problem> {
     let body: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(body)) } else { Box::new(body) };
     let stop = Rc::new(Cell::new(false));
     let body = Until { inner: body, left: most.bytes, fault: Rc::clone(&stop) };

@@ -1,5 +1,6 @@
 //! Commands that work on the database themselves, without a server.
 
+mod lists;
 mod restore;
 mod transfer;
 

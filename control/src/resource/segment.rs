@@ -61,6 +61,14 @@ pub(crate) struct SegmentEdit {
     pub(crate) after: Segment,
 }
 
+/// What a list is to be made of.
+#[derive(Clone, Debug)]
+pub(crate) struct NewList {
+    pub(crate) list: List,
+    /// The part of it, where it has one and that is stored.
+    pub(crate) part_id: Option<i64>,
+}
+
 /// What a list of segments is narrowed to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
@@ -198,6 +206,70 @@ pub(crate) fn restore(
     let after = Segment { archived_ms: None, ..segment.clone() };
     check(transaction, environment.id, &after)?;
     commit(transaction, environment, author, "segment.restore", Some(segment), after)
+}
+
+/// What makes lists of these: they come where they are new, and come back where they were archived. Then their parts are to be taken: [`take_parts`].
+///
+/// # Errors
+/// Where one is a rule.
+pub(super) fn set_lists(
+    transaction: &mut dyn Transaction,
+    environment: &Environment,
+    lists: &BTreeMap<String, NewList>,
+) -> Result<Vec<SegmentEdit>, Problem> {
+    let known = of_environment(transaction, environment.id)?;
+    let mut edits = Vec::new();
+    for (key, NewList { list, .. }) in lists {
+        let before = known.iter().find(|segment| segment.key == *key).cloned();
+        if before.as_ref().is_some_and(|segment| segment.kind == SegmentKind::Rule) {
+            let detail = format!("the segment {key:?} is a rule, and the file has a list of that name");
+            return Err(Problem::conflict(detail));
+        }
+        if before.as_ref().is_some_and(|old| old.archived_ms.is_none() && old.list.content() == list.content()) {
+            continue;
+        }
+        let now = now_ms();
+        let (list, changed_ms) = (list.clone(), now);
+        let after = match &before {
+            Some(old) if old.list.content() == list.content() => {
+                Segment { archived_ms: None, changed_ms, ..old.clone() }
+            }
+            Some(old) => Segment { list, archived_ms: None, changed_ms, ..old.clone() },
+            None => {
+                let (id, key) = (transaction.new_id()?, key.clone());
+                let (kind, body) = (SegmentKind::List, SegmentBody::default());
+                Segment { id, key, kind, body, list, archived_ms: None, created_ms: now, changed_ms, revision: 0 }
+            }
+        };
+        edits.push(SegmentEdit { before, after });
+    }
+    Ok(edits)
+}
+
+/// Makes the lists that [`set_lists`] gave of their parts, once they are there.
+pub(super) fn take_parts(
+    transaction: &mut dyn Transaction,
+    environment: &Environment,
+    lists: &BTreeMap<String, NewList>,
+    edits: &[SegmentEdit],
+) -> Result<(), Problem> {
+    for SegmentEdit { before, after } in edits {
+        if before.as_ref().is_some_and(|old| old.list.content() == after.list.content()) {
+            continue;
+        }
+        if let Some(part_id) = lists.get(&after.key).and_then(|new| new.part_id) {
+            part::take(transaction, environment.id, after.id, part_id)?;
+        }
+        part::retire_others(transaction, after.id, &after.list)?;
+    }
+    Ok(())
+}
+
+/// The lists of an environment that hosts have, by key.
+pub(crate) fn lists(transaction: &mut dyn Transaction, environment_id: i64) -> Result<Vec<Segment>, StoreError> {
+    let mut segments = of_environment(transaction, environment_id)?;
+    segments.retain(|segment| segment.is_live(SegmentKind::List));
+    Ok(segments)
 }
 
 fn must_be_live(segment: &Segment) -> Result<(), Problem> {

@@ -31,6 +31,8 @@ pub(crate) struct Imported {
     pub(crate) unchanged: usize,
     /// Whether the flag set's metadata is something else now.
     pub(crate) metadata: bool,
+    /// Keys of id lists that came with the file and are others now, or new.
+    pub(crate) lists: Vec<String>,
 }
 
 /// Makes flags what a file says they are and do in an environment, and the flag set's metadata what it says: one change.
@@ -100,15 +102,18 @@ pub(crate) fn import(
     imported.revision = target.revision;
     let metadata = file.metadata.clone().filter(|metadata| *metadata != target.metadata);
     imported.metadata = metadata.is_some();
+    let lists = segment::set_lists(transaction, target, &file.lists)?;
+    imported.lists = lists.iter().map(|edit| edit.after.key.clone()).collect();
     for environment in environments {
         let is_target = environment.id == target.id;
         let flags = edits.remove(&environment.id).unwrap_or_default();
-        if flags.is_empty() && !(is_target && imported.metadata) {
+        if flags.is_empty() && !(is_target && (imported.metadata || !lists.is_empty())) {
             continue;
         }
         if is_target {
             let only = if let [only] = flags.as_slice() { Some(place(&only.after.flag.key)) } else { None };
-            let edits = Edits { flags, metadata: metadata.clone(), ..Edits::default() };
+            let segments = lists.clone();
+            let edits = Edits { flags, segments, metadata: metadata.clone() };
             imported.revision = change::commit(transaction, environment, author, "environment.import", edits)
                 .map_err(|problem| problem.within(&only.unwrap_or_default()))?;
         } else {
@@ -117,6 +122,7 @@ pub(crate) fn import(
             })?;
         }
     }
+    segment::take_parts(transaction, target, &file.lists, &lists)?;
     Ok(imported)
 }
 

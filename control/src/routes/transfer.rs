@@ -15,7 +15,7 @@ use crate::auth::Access;
 use crate::file;
 use crate::problem::Problem;
 use crate::resource::token::Scope;
-use crate::resource::{change, environment, project, transfer};
+use crate::resource::{change, environment, project, segment, transfer};
 
 /// Which file is wanted.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -50,11 +50,14 @@ pub(super) async fn import(
     // A long file is read before anybody has to wait for this.
     let read = app.store.read(move |transaction| {
         let project = project::find(transaction, &project_key)?;
-        access.may_at(Scope::Write, &environment::find(transaction, &project, &key)?)?;
+        let environment = environment::find(transaction, &project, &key)?;
+        access.may_at(Scope::Write, &environment)?;
         // Flags may come, and become others in all environments.
         access.may_in(Scope::Write, &project)?;
         let document = Document::parse("the body", text, Format::Json, &Limits::default());
-        file::read(&document.map_err(|error| Problem::invalid("", error.to_string()))?)
+        let document = document.map_err(|error| Problem::invalid("", error.to_string()))?;
+        let lists = segment::all(transaction, environment.id)?.lists.into_keys().collect();
+        file::read(document, &lists)
     });
     let file = read.await?;
     write

@@ -236,7 +236,7 @@ fn what_is_imported_answers_as_the_file_does_and_so_does_its_export() {
             let again = admin.post(&format!("{path}/import"), export).expect(200);
             assert_eq!(
                 again,
-                json!({"revision": 2, "created": [], "changed": [], "unchanged": keys.len(), "metadata": false})
+                json!({"revision": 2, "created": [], "changed": [], "unchanged": keys.len(), "metadata": false, "lists": []})
             );
         }
         assert!(seen > 110, "only {seen} flags");
@@ -352,7 +352,7 @@ fn an_import_is_one_change_or_none() {
 
         let done = admin.post(&path, file).expect(200);
         let expected = json!({"revision": before + 1, "created": ["new"], "changed": ["old", "taken"], "unchanged": 0,
-            "metadata": false});
+            "metadata": false, "lists": []});
         assert_eq!(done, expected);
         assert_eq!((revision(&test), revision(&live)), (before + 1, before_live + 1));
         let config = |path: &str, key: &str| admin.get(&format!("{path}/flags/{key}")).expect(200)["state"].clone();
@@ -405,5 +405,94 @@ fn files_go_in_and_out_without_a_server() {
         std::fs::write(&file, "flags:\n  a: {state: ON, variants: {yes: 1}}\n").unwrap();
         let (done, said) = run(&["import", "shop/test", name]);
         assert!(!done && said.contains("/flags/a/state"), "{said}");
+    });
+}
+
+#[test]
+fn id_lists_come_and_go_as_files_beside_the_definition() {
+    on_both(|database| {
+        let folder = database.folder.path();
+        let run = |arguments: &[&str]| {
+            let output = program(&database.url).current_dir(folder).args(arguments).output().unwrap();
+            (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+        };
+        let flag = |list: &str| {
+            json!({"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
+                "targeting": {"if": [{"in": [{"var": "targetingKey"}, {"var": format!("$lists.{list}")}]}, "on"]}})
+        };
+        // As people write them: by name and by folder, in any order, twice, in three forms.
+        std::fs::create_dir_all(folder.join("in/more")).unwrap();
+        let put = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+        put("in/vip.csv", "id,why\nuser-3,x\nuser-1,y\nuser-3,z\n");
+        put("in/more/beta.txt", "user-2\n\nuser-1\n");
+        put("in/more/odd.jsonl", "\" user-5\"\n7\n");
+        put("in/more/none.txt", "");
+        let flags = json!({"a": flag("vip"), "b": flag("beta"), "c": flag("odd"), "d": flag("none")});
+        let file = json!({"metadata": {"list.vip": "vip.csv", "lists": "more", "team": "web"}, "flags": flags});
+        put("in/flags.json", &file.to_string());
+        let (done, said) = run(&["import", "shop/test", "in/flags.json", "--create", "--dry-run"]);
+        assert!(done && said.starts_with("dry run"), "{said}");
+        let (done, said) = run(&["import", "shop/test", "in/flags.json", "--create"]);
+        let expected = "4 flags created, 0 changed, 0 as they were, other metadata, other ids in beta, none, odd, vip, at revision 2\n";
+        assert_eq!((done, said.as_str()), (true, expected));
+
+        let (done, said) = run(&["export", "shop/test", "--to", "out"]);
+        assert_eq!((done, said.as_str()), (true, ""));
+        let read = |name: &str| std::fs::read_to_string(folder.join("out").join(name)).unwrap();
+        let mut expected = file.clone();
+        expected["metadata"] = json!({"lists": "test-ids", "team": "web"});
+        assert_eq!(serde_json::from_str::<Value>(&read("test.json")).unwrap(), expected);
+        assert_eq!(read("test-ids/vip.txt"), "user-1\nuser-3\n");
+        assert_eq!(read("test-ids/beta.txt"), "user-1\nuser-2\n");
+        assert_eq!(read("test-ids/odd.jsonl"), "\" user-5\"\n\"7\"\n", "a line of text has no spaces around it");
+        assert_eq!(read("test-ids/none.txt"), "");
+        // Hosts that read files find all lists of both.
+        for path in ["in/flags.json", "out/test.json"] {
+            let limits = Limits::default();
+            let document = Document::load(folder.join(path), &limits).unwrap();
+            let compiled = Compiler::new(limits).compile(&[document], &Selector::All).unwrap();
+            assert!(compiled.problems.iter().all(|problem| !problem.is_error()), "{:?}", compiled.problems);
+            assert_eq!(compiled.lists.len(), 4, "{path}");
+        }
+        // What came out goes in elsewhere, and comes out the same; again it is no change.
+        let (done, said) = run(&["import", "shop/other", "out/test.json", "--create"]);
+        assert!(done && said.contains("other ids in beta, none, odd, vip"), "{said}");
+        assert!(run(&["export", "shop/other", "--to", "out"]).0);
+        for list in ["vip.txt", "beta.txt", "odd.jsonl", "none.txt"] {
+            assert_eq!(read(&format!("other-ids/{list}")), read(&format!("test-ids/{list}")));
+        }
+        let (_, said) = run(&["import", "shop/other", "out/test.json"]);
+        assert!(said.starts_with("0 flags created, 0 changed, 4 as they were, at revision"), "{said}");
+        put("out/test-ids/vip.txt", "user-1\nuser-9\n");
+        let (_, said) = run(&["import", "shop/other", "out/test.json"]);
+        assert!(
+            said.starts_with("0 flags created, 0 changed, 4 as they were, other ids in vip, at revision"),
+            "{said}"
+        );
+
+        // Nothing of a file that is wrong is taken, and no other file is taken for a list.
+        put("out/test-ids/vip.txt", "user-1\nuser\u{7}9\n");
+        let (done, said) = run(&["import", "shop/other", "out/test.json"]);
+        assert!(!done && said.contains("vip.txt") && said.contains("control characters"), "{said}");
+        put("out/test-ids/vip.txt", "");
+        put("out/test-ids/with space.txt", "");
+        let (done, said) = run(&["import", "shop/other", "out/test.json"]);
+        assert!(!done && said.contains("with space.txt"), "{said}");
+        let (done, said) = run(&["export", "shop/test", "--to", "out"]);
+        assert!(!done && said.contains("with space.txt is not one of the lists"), "{said}");
+
+        // Over HTTP the ids do not come along, so the segments have to be there.
+        let server = database.serve();
+        let admin = server.admin();
+        let test = format!("{PROJECTS}/shop/environments/test");
+        let segments = admin.get(&format!("{test}/segments")).expect(200);
+        assert_eq!(segments["items"].as_array().unwrap().len(), 4);
+        let again = admin.post(&format!("{test}/import"), file.clone()).expect(200);
+        assert_eq!((&again["revision"], &again["metadata"]), (&json!(2), &json!(false)));
+        admin.post(&format!("{PROJECTS}/shop/environments"), json!({"key": "empty"})).expect(201);
+        let problem = admin.post(&format!("{PROJECTS}/shop/environments/empty/import"), file).expect(422);
+        assert_eq!(problem["errors"][0]["pointer"], "/metadata/list.vip", "{problem}");
+        let plain = admin.get(&format!("{test}/export")).expect(200);
+        admin.post(&format!("{test}/import"), plain).expect(200);
     });
 }
