@@ -6,6 +6,7 @@
 mod between;
 mod cache;
 mod host;
+mod metadata;
 mod outage;
 mod plane;
 mod report;

@@ -108,6 +108,19 @@ impl Replica {
         serde_json::from_str::<Value>(&text).unwrap()["items"].as_array().unwrap().clone()
     }
 
+    /// Patches the metadata of the flag set.
+    pub(crate) fn describe(&self, metadata: &Value) {
+        self.tell("PATCH", "/projects/shop/environments/production", &json!({"metadata": metadata}));
+    }
+
+    /// The environment as a flagd file.
+    pub(crate) fn export(&self) -> String {
+        let path = "/api/v1/projects/shop/environments/production/export?compiled=true";
+        let (status, text) = ask("GET", self.port, path, &self.admin, None);
+        assert_eq!(status, 200, "{text}");
+        text
+    }
+
     /// The snapshot's text.
     pub(crate) fn snapshot(&self) -> String {
         ask("GET", self.port, "/sync/v1/shop/production/snapshot", &self.admin, None).1
