@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::store::Location;
+use crate::trace::TraceSettings;
 
 /// What stands on the command line.
 #[derive(Args, Clone, Debug, Default)]
@@ -44,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) sync: SyncSettings,
     pub(crate) limits: LimitSettings,
     pub(crate) log: LogSettings,
+    pub(crate) trace: TraceSettings,
 }
 
 /// The file.
@@ -58,6 +60,7 @@ struct File {
     sync: SyncSettings,
     limits: LimitSettings,
     log: LogSettings,
+    trace: TraceSettings,
 }
 
 /// `[log]`: what is kept of the environments' changes.
@@ -196,6 +199,7 @@ impl Config {
             sync: file.sync,
             limits: file.limits,
             log: file.log,
+            trace: file.trace,
         })
     }
 }

@@ -35,6 +35,7 @@ mod serve;
 mod store;
 mod sync;
 mod tls;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ use crate::clock::now_ms;
 use crate::lines::Lines;
 use crate::resource::token;
 use crate::routes;
+use crate::trace::RequestSpan;
 
 /// Who asked goes by this name from proxy to log.
 const REQUEST_ID: &str = "x-request-id";
@@ -94,6 +95,7 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
         "flags_control_propagation_seconds",
         "Seconds from a change's time to its publication on a host, as hosts report them, by environment"
     );
+    describe_counter!("flags_control_spans_total", "Spans for the collector of traces, by result: sent, dropped");
     describe_gauge!("process_resident_memory_bytes", "Memory of this process");
     describe_gauge!("process_start_time_seconds", "When it started, seconds since 1970");
     // What is alerted on has to begin with 0: the first that a counter is seen with counts as nothing new.
@@ -115,6 +117,9 @@ fn begin() {
     }
     for limit in ["all", "address"] {
         counter!("flags_control_connections_refused_total", "limit" => limit).absolute(0);
+    }
+    for result in ["sent", "dropped"] {
+        counter!("flags_control_spans_total", "result" => result).absolute(0);
     }
     counter!("flags_control_tls_failures_total").absolute(0);
     gauge!("flags_control_connections").set(0.0);
@@ -170,7 +175,15 @@ pub(crate) async fn request(mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.to_string());
     let token = token_id(&request);
 
-    let mut response = next.run(request).await;
+    let span = RequestSpan::begin(&request, &route, &id);
+    let mut response = match span {
+        Some(span) => {
+            let response = span.around(next.run(request)).await;
+            span.end(response.status());
+            response
+        }
+        None => next.run(request).await,
+    };
 
     let (status, elapsed) = (response.status(), start.elapsed());
     counter!("flags_control_requests_total", "method" => method.to_string(), "route" => route.clone(), "status" => status.as_str().to_owned())

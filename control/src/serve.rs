@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::resource::part;
 use crate::store::{Store, StoreError};
 use crate::tls::Tls;
-use crate::{listen, observe, retention, routes, scheduler, sync};
+use crate::{listen, observe, retention, routes, scheduler, sync, trace};
 
 /// How often what is old is thrown away, and what tokens were used for is written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
@@ -83,6 +83,7 @@ async fn work(config: Config) -> anyhow::Result<()> {
         None => None,
     };
     let metrics = observe::start()?;
+    let traces = trace::start(&config.trace)?;
     let tls = config.tls.clone().map(Tls::start).transpose()?;
     let app = Arc::new(App::new(config, store.clone()));
     if let Some(listener) = management {
@@ -107,6 +108,9 @@ async fn work(config: Config) -> anyhow::Result<()> {
         Err(_) => tracing::warn!("some requests did not end in time"),
     }
     let _ = timeout(Duration::from_secs(1), app.auth.write_uses()).await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use metrics::histogram;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::trace;
 use group::{Job, Lanes};
 pub(crate) use migrate::Direction;
 pub(crate) use value::{Row, Value};
@@ -258,9 +259,12 @@ impl Store {
             }
         }
         let start = Instant::now();
+        let part = trace::part("database write");
         let result = answer.await.unwrap_or_else(|_| Err(panicked().into()));
+        drop(part);
         histogram!("flags_control_store_seconds", "kind" => "write").record(start.elapsed());
         if result.is_ok() {
+            let _part = trace::part("publish");
             self.0.tell.mark().await;
         }
         result
@@ -327,6 +331,7 @@ where
     E: From<StoreError> + Send + 'static,
 {
     let start = Instant::now();
+    let _part = trace::part(if kind == "read" { "database read" } else { "database backup" });
     let done = tokio::task::spawn_blocking(work).await;
     histogram!("flags_control_store_seconds", "kind" => kind).record(start.elapsed());
     match done {

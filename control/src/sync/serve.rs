@@ -26,6 +26,7 @@ use crate::limit::Place;
 use crate::problem::Problem;
 use crate::routes::request::admitted;
 use crate::tls::ClientCertified;
+use crate::trace;
 
 /// How long a stream waits for this replica to come to where another one has brought it. Nobody is behind for so long; it is a database that
 /// lost what it had acknowledged then, and the host hears what is there.
@@ -255,6 +256,7 @@ async fn sealed(live: &Arc<Live>) -> Arc<Sealed> {
     if let Some(sealed) = live.if_sealed() {
         return sealed;
     }
+    let _part = trace::part("seal");
     let own = Arc::clone(live);
     // Signing many flags takes a while; others are served meanwhile.
     tokio::task::spawn_blocking(move || own.sealed()).await.unwrap_or_else(|_| live.sealed())
@@ -264,6 +266,7 @@ async fn compressed(sealed: &Arc<Sealed>) -> Bytes {
     if sealed.is_compressed() {
         return sealed.gzip();
     }
+    let _part = trace::part("compress");
     let own = Arc::clone(sealed);
     tokio::task::spawn_blocking(move || own.gzip()).await.unwrap_or_else(|_| sealed.gzip())
 }

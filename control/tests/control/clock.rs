@@ -1,5 +1,6 @@
 //! The wall clock jumps, for the program alone: a library loaded before all others stands between it and the kernel's.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -39,8 +40,8 @@ impl Clock {
         clock
     }
 
-    pub(crate) fn environment(&self) -> &[(&'static str, PathBuf)] {
-        &self.environment
+    pub(crate) fn environment(&self) -> [(&str, OsString); 2] {
+        self.environment.each_ref().map(|(name, path)| (*name, path.clone().into()))
     }
 
     /// Seconds ahead of the right time, or behind.

@@ -1,5 +1,6 @@
 //! Starts the program on a database, and speaks HTTP with it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -66,6 +67,13 @@ impl Database {
         Server::start(&self.url, &self.admin, &path, &[])
     }
 
+    /// The same with these variables.
+    pub(crate) fn serve_in(&self, config: &str, environment: &[(&str, OsString)]) -> Server {
+        let path = self.folder.path().join("control.toml");
+        std::fs::write(&path, config).unwrap();
+        Server::start(&self.url, &self.admin, &path, environment)
+    }
+
     /// With TLS; whoever asks finds out when it is up.
     pub(crate) fn serve_tls(&self, config: &str) -> Server {
         let path = self.folder.path().join("control.toml");
@@ -81,7 +89,7 @@ impl Database {
     pub(crate) fn serve_by_with(&self, clock: &Clock, config: &str) -> Server {
         let path = self.folder.path().join("control.toml");
         std::fs::write(&path, config).unwrap();
-        Server::start(&self.url, &self.admin, &path, clock.environment())
+        Server::start(&self.url, &self.admin, &path, &clock.environment())
     }
 }
 
@@ -120,13 +128,13 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(database: &str, admin: &str, config: &Path, environment: &[(&str, PathBuf)]) -> Self {
+    fn start(database: &str, admin: &str, config: &Path, environment: &[(&str, OsString)]) -> Self {
         let server = Self::spawn(database, admin, config, environment);
         eventually("the program is up", || Client::new(&server.url, "").get("/healthz").status == 200);
         server
     }
 
-    fn spawn(database: &str, admin: &str, config: &Path, environment: &[(&str, PathBuf)]) -> Self {
+    fn spawn(database: &str, admin: &str, config: &Path, environment: &[(&str, OsString)]) -> Self {
         let port = free_port();
         let listen = format!("127.0.0.1:{port}");
         let mut command = program(database);
@@ -140,6 +148,11 @@ impl Server {
     /// One that was started otherwise, with an admin's token; `log` is where its stderr goes.
     pub(crate) fn of(child: Child, url: String, admin: &str, log: PathBuf) -> Self {
         Self { url, child, admin: admin.to_owned(), log }
+    }
+
+    /// What it has written to its log so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     pub(crate) fn admin(&self) -> Client {

@@ -25,4 +25,5 @@ mod restore;
 mod schedules;
 mod secure;
 mod segments;
+mod traces;
 mod transfer;
