@@ -29,6 +29,7 @@ const MIRI_SKIPPED: &[&str] = &[
     "definition::tests::hostile_flags_break_only_themselves",
     "definition::tests::json_is_what_serde_json_takes_for_json",
     "definition::tests::published_rules_are_understood",
+    "definition::tests::shared_evaluators_do_not_grow_without_bound",
     "definition::tests::testkit_flags_are_good_but_for_the_one_meant_to_be_broken",
     "evaluate::steps::tests::any_bytes_end",
     "evaluate::steps::tests::steps_and_tree_decide_alike",
