@@ -21,7 +21,7 @@ use crate::evaluators;
 use crate::model::{Config, FlagBody, FlagKind, check_key, escaped};
 use crate::parse::parse_value;
 use crate::problem::{Fault, Problem};
-use crate::resource::segment::NewList;
+use crate::resource::part::NewList;
 
 /// The members of a flag that mean the same in all environments.
 const ABOUT: [&str; 7] = ["type", "variants", "description", "owner", "tags", "kind", "expiresMs"];

@@ -6,15 +6,14 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use flags_sync::List;
 use flags_sync::list::Merge;
 use libflags::definition::ListFormat;
 use libflags::definition::lists::ListFile;
 
 use super::failed;
 use crate::ids::{self, Most};
-use crate::resource::part::{self, PartWriter};
-use crate::resource::segment::{NewList, Segment};
+use crate::resource::part::{self, NewList};
+use crate::resource::segment::Segment;
 use crate::store::Store;
 
 /// Reads and stores the ids of files, from a thread that may block. Nothing refers to what is stored yet.
@@ -30,15 +29,7 @@ pub(super) fn read(
         let file = File::open(path).with_context(why)?;
         ensure!(!file.metadata()?.is_dir(), "{}: it is a directory", path.display());
         let mut sorted = ids::sort(file, ListFormat::from_path(path), false, most).map_err(failed).with_context(why)?;
-        let mut writer = PartWriter::begin(store, is_dry)?;
-        let mut ids = sorted.merge()?;
-        while let Some(id) = ids.next_id()? {
-            writer.push(id)?;
-        }
-        let is_empty = writer.is_empty();
-        let (id, part) = writer.finish(false)?;
-        let list = List { ids: part.ids, parts: Vec::from_iter((!is_empty).then_some(part)) };
-        lists.insert(name.clone(), NewList { list, part_id: (!is_dry && !is_empty).then_some(id) });
+        lists.insert(name.clone(), part::write_list(store, &mut sorted.merge()?, is_dry)?);
     }
     Ok(lists)
 }

@@ -1,8 +1,9 @@
 //! Parts of id lists as they are stored: gzip in chunks, written before anything refers to them, and swept when nothing has for long.
 
-use std::io::{self, BufReader, Read, Write};
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Write};
 
-use flags_sync::list::PartHasher;
+use flags_sync::list::{Merge, PartHasher};
 use flags_sync::{List, Part, PartHash};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -97,6 +98,47 @@ impl<'s> PartWriter<'s> {
         Ok(())
     }
 }
+
+/// What a list is to be made of.
+#[derive(Clone, Debug)]
+pub(crate) struct NewList {
+    pub(crate) list: List,
+    /// The part of it that is new, where there is one and it is stored.
+    pub(crate) part_id: Option<i64>,
+}
+
+/// Writes a list of all ids that come as one part, from a thread that may block.
+///
+/// # Errors
+/// Where the ids can't be read; [`Stored`] within where they can't be stored.
+pub(crate) fn write_list<L: BufRead>(store: &Store, ids: &mut Merge<L>, is_dry: bool) -> io::Result<NewList> {
+    let mut writer = PartWriter::begin(store, is_dry).map_err(Stored::within)?;
+    while let Some(id) = ids.next_id()? {
+        writer.push(id).map_err(Stored::within)?;
+    }
+    let is_empty = writer.is_empty();
+    let (id, part) = writer.finish(false).map_err(Stored::within)?;
+    let list = List { ids: part.ids, parts: Vec::from_iter((!is_empty).then_some(part)) };
+    Ok(NewList { list, part_id: (!is_dry && !is_empty).then_some(id) })
+}
+
+/// What the database said to who writes, on its way through [`io::Error`].
+#[derive(Debug)]
+pub(crate) struct Stored(pub(crate) StoreError);
+
+impl Stored {
+    pub(crate) fn within(error: StoreError) -> io::Error {
+        io::Error::other(Self(error))
+    }
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Stored {}
 
 /// The ids of a stored part, one a line, to be read by a thread that may block.
 pub(crate) type PartText = BufReader<GzDecoder<Chunks>>;

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::change::{self, Author, Edits};
 use super::environment::Environment;
+use super::part::NewList;
 use super::{like, part};
 use crate::clock::now_ms;
 use crate::definition::{Segments, check_condition, refers_to};
@@ -59,14 +60,6 @@ pub(crate) struct Segment {
 pub(crate) struct SegmentEdit {
     pub(crate) before: Option<Segment>,
     pub(crate) after: Segment,
-}
-
-/// What a list is to be made of.
-#[derive(Clone, Debug)]
-pub(crate) struct NewList {
-    pub(crate) list: List,
-    /// The part of it, where it has one and that is stored.
-    pub(crate) part_id: Option<i64>,
 }
 
 /// What a list of segments is narrowed to.
@@ -153,17 +146,17 @@ pub(crate) fn set_list(
     transaction: &mut dyn Transaction,
     environment: &Environment,
     segment: &Segment,
-    list: List,
-    new: &[i64],
+    new: NewList,
     action: &str,
     author: &Author,
 ) -> Result<Segment, Problem> {
     must_be_live(segment)?;
+    let NewList { list, part_id } = new;
     if list.content() == segment.list.content() {
         return Ok(segment.clone());
     }
-    for part_id in new {
-        part::take(transaction, environment.id, segment.id, *part_id)?;
+    if let Some(part_id) = part_id {
+        part::take(transaction, environment.id, segment.id, part_id)?;
     }
     part::retire_others(transaction, segment.id, &list)?;
     let after = Segment { list, ..segment.clone() };

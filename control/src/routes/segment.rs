@@ -27,7 +27,7 @@ use crate::parse::parse_value;
 use crate::problem::Problem;
 use crate::resource::change::Author;
 use crate::resource::environment::Environment;
-use crate::resource::part::{self, PartWriter};
+use crate::resource::part::{self, NewList, PartWriter, Stored};
 use crate::resource::segment::{self, Segment, SegmentBody, SegmentKind};
 use crate::resource::token::Scope;
 use crate::store::{Store, StoreError, Transaction};
@@ -273,8 +273,8 @@ async fn upload(app: Arc<App>, place: SegmentPlace, request: Request, batch: Bat
         });
         let (worked_out, again) = worked_out.await.map_err(|_| StoreError::Broken("an upload panicked".to_owned()))?;
         sorted = again;
-        let (list, new) = worked_out.map_err(failed)?;
-        if list.ids > most.ids as u64 {
+        let new = worked_out.map_err(failed)?;
+        if new.list.ids > most.ids as u64 {
             return Err(Problem::invalid("", format!("the list would have more than {} ids", most.ids)));
         }
         let meanwhile = Arc::new(AtomicBool::new(false));
@@ -293,10 +293,7 @@ async fn upload(app: Arc<App>, place: SegmentPlace, request: Request, batch: Bat
                 Batch::Add => "segment.add",
                 Batch::Remove => "segment.remove",
             };
-            answer(
-                StatusCode::OK,
-                &segment::set_list(transaction, &environment, &now, list, &new, action, &write.author)?,
-            )
+            answer(StatusCode::OK, &segment::set_list(transaction, &environment, &now, new, action, &write.author)?)
         });
         let outcome = outcome.await;
         if !meanwhile.load(Ordering::Relaxed) {
@@ -333,43 +330,31 @@ fn encoding(headers: &HeaderMap) -> Result<(ListFormat, bool), Problem> {
     }
 }
 
-/// The list that the batch makes of the old one, and the parts that are new in it: stored, but nothing refers to them yet.
-fn work_out(
-    store: &Store,
-    old: &Segment,
-    sorted: &mut Sorted,
-    batch: Batch,
-    is_dry: bool,
-) -> io::Result<(List, Vec<i64>)> {
-    let broken = |error: StoreError| io::Error::other(Stored(error));
-    let removes = batch == Batch::Remove;
+/// The list that the batch makes of the old one. What is new of it is stored, but nothing refers to that yet.
+fn work_out(store: &Store, old: &Segment, sorted: &mut Sorted, batch: Batch, is_dry: bool) -> io::Result<NewList> {
+    let broken = Stored::within;
+    let removes = match batch {
+        Batch::Replace => return part::write_list(store, &mut sorted.merge()?, is_dry),
+        Batch::Add => false,
+        Batch::Remove => true,
+    };
     let mut writer = PartWriter::begin(store, is_dry).map_err(broken)?;
     let mut batch_ids = sorted.merge()?;
-    if batch == Batch::Replace {
-        while let Some(id) = batch_ids.next_id()? {
-            writer.push(id).map_err(broken)?;
+    // Only what makes a difference: ids that are to come and not there, or to go and there.
+    let mut there = Merge::new(part::texts(store, old.id, &old.list).map_err(broken)?)?;
+    let mut known = there.next_id()?.map(<[u8]>::to_vec);
+    while let Some(id) = batch_ids.next_id()? {
+        while known.as_deref().is_some_and(|known| known < id) {
+            known = there.next_id()?.map(<[u8]>::to_vec);
         }
-    } else {
-        // Only what makes a difference: ids that are to come and not there, or to go and there.
-        let mut there = Merge::new(part::texts(store, old.id, &old.list).map_err(broken)?)?;
-        let mut known = there.next_id()?.map(<[u8]>::to_vec);
-        while let Some(id) = batch_ids.next_id()? {
-            while known.as_deref().is_some_and(|known| known < id) {
-                known = there.next_id()?.map(<[u8]>::to_vec);
-            }
-            if (known.as_deref() == Some(id)) == removes {
-                writer.push(id).map_err(broken)?;
-            }
+        if (known.as_deref() == Some(id)) == removes {
+            writer.push(id).map_err(broken)?;
         }
     }
     let is_empty = writer.is_empty();
     let (id, part) = writer.finish(removes).map_err(broken)?;
-    if batch == Batch::Replace {
-        let list = List { ids: part.ids, parts: Vec::from_iter((!is_empty).then_some(part)) };
-        return Ok((list, new(id, is_dry || is_empty)));
-    }
     if is_empty {
-        return Ok((old.list.clone(), Vec::new()));
+        return Ok(NewList { list: old.list.clone(), part_id: None });
     }
     let ids = if removes { old.list.ids.saturating_sub(part.ids) } else { old.list.ids + part.ids };
     let deltas: &[Part] = old.list.parts.get(1..).unwrap_or_default();
@@ -378,37 +363,14 @@ fn work_out(
     if deltas.len() < DELTAS && delta_bytes <= base_bytes / 4 {
         let mut parts = old.list.parts.clone();
         parts.push(part);
-        return Ok((List { ids, parts }, new(id, is_dry)));
+        return Ok(NewList { list: List { ids, parts }, part_id: (!is_dry).then_some(id) });
     }
     let stored = part::texts(store, old.id, &old.list).map_err(broken)?.into_iter();
     let stored = stored.map(|(text, removes)| (Box::new(text) as Lines, removes));
     let batch_lines = sorted.lines()?.into_iter().map(|lines| (lines, removes));
     let mut all = Merge::new(stored.chain(batch_lines))?;
-    let mut writer = PartWriter::begin(store, is_dry).map_err(broken)?;
-    while let Some(id) = all.next_id()? {
-        writer.push(id).map_err(broken)?;
-    }
-    let is_empty = writer.is_empty();
-    let (id, part) = writer.finish(false).map_err(broken)?;
-    let list = List { ids: part.ids, parts: Vec::from_iter((!is_empty).then_some(part)) };
-    Ok((list, new(id, is_dry || is_empty)))
+    part::write_list(store, &mut all, is_dry)
 }
-
-fn new(id: i64, is_not_there: bool) -> Vec<i64> {
-    if is_not_there { Vec::new() } else { vec![id] }
-}
-
-/// What the database said, on its way through [`io::Error`].
-#[derive(Debug)]
-struct Stored(StoreError);
-
-impl std::fmt::Display for Stored {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Stored {}
 
 fn failed(error: io::Error) -> Problem {
     match error.downcast::<Stored>() {
