@@ -1,6 +1,7 @@
 //! How much one token, one address, and all together may ask.
 
 use std::cell::Cell;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::{StateInformationMiddleware, StateSnapshot};
-use governor::{DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use metrics::counter;
 
 use crate::config::LimitSettings;
@@ -107,9 +108,7 @@ impl Limits {
     /// # Errors
     /// 429 where there were too many.
     pub(crate) fn address(&self, address: IpAddr) -> Result<(), Problem> {
-        let checked = self.addresses.check_key(&address);
-        let wait = |not_until: NotUntil<_>| wait_s(not_until.wait_time_from(DefaultClock::default().now()));
-        checked.map_err(|not_until| too_many(wait(not_until), "this address has asked too often"))
+        check(&self.addresses, &address, "this address has asked too often")
     }
 
     /// Counts a report of a host, and nothing else: hosts of an environment may share a token.
@@ -117,9 +116,7 @@ impl Limits {
     /// # Errors
     /// 429 where there were too many.
     pub(crate) fn report(&self, token_id: &str) -> Result<(), Problem> {
-        let checked = self.reports.check_key(&token_id.to_owned());
-        let wait = |not_until: NotUntil<_>| wait_s(not_until.wait_time_from(DefaultClock::default().now()));
-        checked.map_err(|not_until| too_many(wait(not_until), "hosts with this token have reported too often"))
+        check(&self.reports, &token_id.to_owned(), "hosts with this token have reported too often")
     }
 
     /// Admits a stream.
@@ -155,9 +152,9 @@ impl Limits {
         self.requests.retain_recent();
         self.requests.shrink_to_fit();
         self.addresses.retain_recent();
+        self.addresses.shrink_to_fit();
         self.reports.retain_recent();
         self.reports.shrink_to_fit();
-        self.addresses.shrink_to_fit();
     }
 }
 
@@ -198,6 +195,11 @@ fn note(state: &StateSnapshot) {
 fn note_exhausted(quota: Quota, reset_s: u64) {
     let limit = quota.burst_size().get();
     let _ = FOUND.try_with(|found| found.set(Some(Allowance { limit, remaining: 0, reset_s })));
+}
+
+fn check<K: Clone + Eq + Hash>(limiter: &DefaultKeyedRateLimiter<K>, key: &K, detail: &str) -> Result<(), Problem> {
+    let now = || DefaultClock::default().now();
+    limiter.check_key(key).map_err(|not_until| too_many(wait_s(not_until.wait_time_from(now())), detail))
 }
 
 /// Takes a place, if one is left.
