@@ -133,7 +133,7 @@ pub(crate) fn check_metadata(metadata: &Map<String, Value>) -> Result<(), Proble
     let document = Document::parse("definition", text, Format::Json, &Limits::default())
         .map_err(|error| Problem::invalid("/metadata", error.to_string()))?;
     let found = document.problems().iter().filter(|problem| problem.is_error());
-    faults.extend(found.map(|problem| Fault { pointer: problem.pointer.clone(), detail: problem.message.clone() }));
+    faults.extend(found.map(Fault::from));
     if faults.is_empty() { Ok(()) } else { Err(Problem::all_invalid(faults)) }
 }
 

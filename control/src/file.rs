@@ -87,7 +87,7 @@ fn with_lists(document: Document, lists: &BTreeSet<String>) -> Result<Document, 
     let mut without = None;
     if !document.lists().is_empty() {
         // What the text alone tells, such as members that stand there twice, is not told by what is made of it.
-        faults.extend(document.problems().iter().filter(|problem| problem.is_error()).map(fault_of));
+        faults.extend(document.problems().iter().filter(|problem| problem.is_error()).map(Fault::from));
         let mut whole: Value = serde_json::from_str(document.json()).map_err(|error| broken(error.to_string()))?;
         if let Some(metadata) = whole["metadata"].as_object_mut() {
             metadata.retain(|name, _| {
@@ -124,16 +124,12 @@ fn check(document: &Document) -> Result<(), Problem> {
     let problems = compiled.problems.iter().chain(document.problems()).filter(|problem| problem.is_error());
     let mut faults: Vec<Fault> = Vec::new();
     for problem in problems {
-        let fault = fault_of(problem);
+        let fault = Fault::from(problem);
         if !faults.contains(&fault) {
             faults.push(fault);
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(Problem::all_invalid(faults)) }
-}
-
-fn fault_of(problem: &libflags::definition::Problem) -> Fault {
-    Fault { pointer: problem.pointer.clone(), detail: problem.message.clone() }
 }
 
 fn flag(key: &str, members: Map<String, Value>, shared: &Map<String, Value>) -> Result<FileFlag, Problem> {

@@ -30,6 +30,12 @@ pub(crate) struct Fault {
     pub(crate) detail: String,
 }
 
+impl From<&libflags::definition::Problem> for Fault {
+    fn from(problem: &libflags::definition::Problem) -> Self {
+        Self { pointer: problem.pointer.clone(), detail: problem.message.clone() }
+    }
+}
+
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
 pub(crate) struct Document<'p> {
