@@ -11,6 +11,7 @@
 mod addresses;
 mod app;
 mod auth;
+mod client_tls;
 mod clock;
 mod command;
 mod config;

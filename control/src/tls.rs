@@ -109,9 +109,7 @@ impl Files {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
-}
 
-impl Files {
     /// Says when the certificates end, of several the first that does.
     fn tell_expiry(&self) {
         for (name, pem) in [("server", Some(&self.certificate)), ("client_ca", self.client_ca.as_ref())] {

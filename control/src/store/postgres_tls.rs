@@ -6,18 +6,18 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ::postgres::config::SslMode;
 use ::postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use ::postgres::{Client, Config, NoTls};
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, crypto};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 
+use crate::client_tls::{client_config, system_roots};
 use crate::store::StoreError;
 
 /// How servers are reached.
@@ -78,26 +78,23 @@ struct Verified(TlsConnector);
 impl Verified {
     fn new(roots_file: Option<&str>) -> Result<Self, StoreError> {
         let broken = |what: String| StoreError::Broken(format!("TLS to the database: {what}"));
-        let mut roots = RootCertStore::empty();
-        match roots_file {
+        let roots = match roots_file {
             Some(path) => {
+                let mut roots = RootCertStore::empty();
                 let failed = |error: String| broken(format!("sslrootcert={path}: {error}"));
                 for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))? {
                     let certificate = certificate.map_err(|error| failed(error.to_string()))?;
                     roots.add(certificate).map_err(|error| failed(error.to_string()))?;
                 }
+                roots
             }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-        }
+            None => system_roots(),
+        };
         if roots.is_empty() {
             return Err(broken("no certificate of an authority is found; name a file with sslrootcert".to_owned()));
         }
-        let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()));
-        let builder = builder.with_safe_default_protocol_versions().map_err(|error| broken(error.to_string()))?;
-        let config = builder.with_root_certificates(roots).with_no_client_auth();
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+        let config = client_config(roots).map_err(|error| broken(error.to_string()))?;
+        Ok(Self(TlsConnector::from(config)))
     }
 }
 

@@ -12,11 +12,13 @@ use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore, crypto};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use crate::client_tls::{client_config, system_roots};
 
 /// A collector says little.
 const ANSWER_BYTES: usize = 64 << 10;
@@ -65,11 +67,8 @@ impl Collector {
         if let Some(tls) = self.tls.get() {
             return Ok(Arc::clone(tls));
         }
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()));
-        let tls = builder.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
-        Ok(Arc::clone(self.tls.get_or_init(|| Arc::new(tls))))
+        let tls = client_config(system_roots())?;
+        Ok(Arc::clone(self.tls.get_or_init(|| tls)))
     }
 }
 
