@@ -94,7 +94,10 @@ impl Host {
             // The build's directory may not be open to everybody.
             let copy = self.path("flagsd");
             if !copy.exists() {
-                fs::copy(env!("CARGO_BIN_EXE_flagsd"), &copy).expect("copied");
+                // By another process: a program that another test starts meanwhile would have it open for writing until it is itself,
+                // and nobody could start it (ETXTBSY).
+                let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_flagsd")).arg(&copy).status().expect("cp runs");
+                assert!(copied.success(), "{copied}");
             }
             command = Command::new(copy);
             command.env_clear();
