@@ -23,6 +23,7 @@ use crate::addresses::Addresses;
 use crate::clock::now_ms;
 use crate::config::LimitSettings;
 use crate::lines::Lines;
+use crate::observe::whole;
 use crate::tls::{ClientCertified, Tls};
 
 /// Nobody's request has a head of more.
@@ -63,7 +64,7 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        gauge!("flags_control_connections").set(count(most - places.available_permits()));
+        gauge!("flags_control_connections").set(whole((most - places.available_permits()) as u64));
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             // Closed at once: who comes is to try another replica and not to wait here.
             refuse("all", peer);
@@ -147,9 +148,4 @@ async fn talk(
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
-fn count(number: usize) -> f64 {
-    number as f64
 }

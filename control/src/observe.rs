@@ -98,8 +98,6 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
     describe_counter!("flags_control_spans_total", "Spans for the collector of traces, by result: sent, dropped");
     describe_gauge!("process_resident_memory_bytes", "Memory of this process");
     describe_gauge!("process_start_time_seconds", "When it started, seconds since 1970");
-    // What is alerted on has to begin with 0: the first that a counter is seen with counts as nothing new.
-    counter!("flags_control_refused_total", "kind" => "no-room").increment(0);
     begin();
     Ok(handle)
 }
@@ -121,6 +119,7 @@ fn begin() {
     for result in ["sent", "dropped"] {
         counter!("flags_control_spans_total", "result" => result).absolute(0);
     }
+    counter!("flags_control_refused_total", "kind" => "no-room").absolute(0);
     counter!("flags_control_tls_failures_total").absolute(0);
     gauge!("flags_control_connections").set(0.0);
     gauge!("process_start_time_seconds").set(whole(u64::try_from(now_ms()).unwrap_or(0)) / 1_000.0);
@@ -154,8 +153,9 @@ pub(crate) fn router(app: Arc<App>, handle: PrometheusHandle) -> Router {
     Router::new().route("/metrics", get(render)).merge(routes::health()).with_state(app)
 }
 
+/// A whole number for a gauge.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
-fn whole(number: u64) -> f64 {
+pub(crate) fn whole(number: u64) -> f64 {
     number as f64
 }
 

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use flags_sync::PartHash;
 use metrics::{counter, gauge};
 
+use crate::observe::whole;
+
 /// What is kept of parts, up to so many bytes.
 #[derive(Debug)]
 pub(crate) struct PartCache {
@@ -90,7 +92,7 @@ impl PartCache {
                 inner.make_room(self.most_bytes);
             }
         }
-        gauge!("flags_control_part_cache_bytes").set(gauged(inner.bytes));
+        gauge!("flags_control_part_cache_bytes").set(whole(inner.bytes));
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -107,11 +109,6 @@ impl Inner {
             counter!("flags_control_parts_evicted_total").increment(1);
         }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
-fn gauged(bytes: u64) -> f64 {
-    bytes as f64
 }
 
 #[cfg(test)]
