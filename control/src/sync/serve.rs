@@ -167,23 +167,17 @@ impl Stream {
                     Ok(Err(_)) => return None,
                     Err(_) => self.at = None,
                 },
-                // Who resumes and missed nothing hears that at once.
-                Next::Nothing if self.spoke.is_none() => return Some(self.current()),
                 Next::Nothing => {
+                    // Who resumes and missed nothing hears that at once.
+                    let Some(spoke) = self.spoke else { return Some(self.current()) };
                     tokio::select! {
                         changed = self.news.changed() => changed.ok()?,
                         () = self.silence.as_mut() => {
-                            let heartbeat = heartbeat(&self.app);
-                            let due = self.spoke.unwrap_or_else(Instant::now) + heartbeat;
-                            if due > Instant::now() {
-                                self.silence.as_mut().reset(due);
-                                continue;
+                            let due = spoke + heartbeat(&self.app);
+                            if due <= Instant::now() {
+                                return self.app.auth.is_still_good(&self.access).await.then(|| self.current());
                             }
-                            self.silence.as_mut().reset(Instant::now() + heartbeat);
-                            if !self.app.auth.is_still_good(&self.access).await {
-                                return None;
-                            }
-                            return Some(self.current());
+                            self.silence.as_mut().reset(due);
                         }
                     }
                 }
