@@ -212,7 +212,7 @@ fn by_patches_it_becomes_what_it_becomes_by_whole_definitions() {
         for step in 0..70 {
             let told = format!("seed {seed}, step {step}");
             let (mut deliberate, mut gives) = (false, true);
-            match random.u8(..24) {
+            match random.u8(..26) {
                 0 => {
                     let commands =
                         [Command::Freeze, Command::Unfreeze, Command::Unfreeze, Command::Confirm, Command::Confirm];
@@ -279,7 +279,7 @@ fn by_patches_it_becomes_what_it_becomes_by_whole_definitions() {
             steps += 1;
         }
     }
-    assert!(patched * 4 > steps, "only {patched} of {steps} steps were patches");
+    assert!(patched * 3 > steps, "only {patched} of {steps} steps were patches");
 }
 
 fn obey(sides: &mut [Side; 2], command: &Command, told: &str) {
