@@ -39,7 +39,7 @@ use crate::keep::{Frozen, FrozenBy, Keep, KeepError, Kept, Operator, Override};
 use crate::metrics::Counters;
 use crate::overrides;
 use crate::problems;
-use crate::source::{Patch, Published, SourceReport, SourceSpec};
+use crate::source::{ControlSpec, Patch, Published, SourceReport, SourceSpec};
 use crate::status::{BrokenFlag, HeldChange, MOST_SHOWN, OverrideReport, SetState, SetStatus, Trouble};
 use crate::texts::Texts;
 
@@ -281,12 +281,13 @@ impl Pipeline {
     }
 
     /// What is published of a control plane, which is at `position`; `None` where that is not known yet, or nothing is.
-    pub(crate) fn published(&self, source: &SourceSpec, position: Option<EventId>) -> Option<Published> {
+    pub(crate) fn published(&self, spec: &ControlSpec, position: Option<EventId>) -> Option<Published> {
         self.served.as_ref()?;
         let record = self.publisher.record();
         let (position, changed_ms) = match (&self.applied, &self.operator.frozen) {
             (Some(applied), _) => {
-                let input = applied.iter().find(|input| input.source == *source)?;
+                let is_it = |source: &SourceSpec| matches!(source, SourceSpec::Control(other) if **other == *spec);
+                let input = applied.iter().find(|input| is_it(&input.source))?;
                 let (epoch, revision) = input.stamp()?.position();
                 (EventId { epoch, revision }, self.published_change_ms)
             }

@@ -284,8 +284,8 @@ impl Set {
         let confirmed_ns = self.sources.iter().map(Feed::confirmed_ns).min();
         self.pipeline.beat(confirmed_ns.filter(|_| healthy));
         for feed in self.sources.iter_mut().filter_map(Feed::control_mut) {
-            let source = SourceSpec::Control(Box::new(feed.spec().clone()));
-            if let Some(published) = self.pipeline.published(&source, feed.in_force().map(Definition::position)) {
+            let position = feed.in_force().map(Definition::position);
+            if let Some(published) = self.pipeline.published(feed.spec(), position) {
                 feed.report_back(self.pipeline.name(), published, &self.control);
             }
         }
