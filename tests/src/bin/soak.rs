@@ -27,8 +27,8 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many tables readers find: one that was stopped may come late.
 const KEPT_TABLES: u64 = 2_000;
-/// The control page, its lock, the segments of the current and the previous generation.
-const FILES_AT_REST: usize = 4;
+/// The store's files besides segments: the control page, its lock, and what the next segment is made of where the current one is large.
+const OTHER_FILES: [&str; 3] = ["control", "lock", ".spare.tmp"];
 /// What a process may have grown by from the start to the end: tables differ in size, and allocators keep what they had.
 const GROWTH_KIB: u64 = 32 * 1024;
 
@@ -165,7 +165,8 @@ struct Soak {
     started: Instant,
     memory: [Json; 2],
     most_mapped: usize,
-    most_files: usize,
+    /// The store's files at rest, where there were some that are not to be there.
+    untidy: Option<Vec<String>>,
 }
 
 impl Soak {
@@ -199,7 +200,7 @@ impl Soak {
             started: now,
             memory: [Json::Null, Json::Null],
             most_mapped: 0,
-            most_files: 0,
+            untidy: None,
         };
         fs::create_dir(soak.folder.path("answers"))?;
         soak.update(false)?;
@@ -526,16 +527,20 @@ impl Soak {
             processes.insert("flagsd".to_owned(), of(&Memory::of(flagsd.id())));
         }
         let files = self.files_in_store();
-        self.most_files = self.most_files.max(files);
-        json!({"processes": processes, "files_in_store": files})
+        let number = files.len();
+        if !is_tidy(&files) {
+            self.untidy = Some(files);
+        }
+        json!({"processes": processes, "files_in_store": number})
     }
 
     /// The files of the store, once flagsd has unlinked what the last switch left over: readers see the new generation before that.
-    fn files_in_store(&self) -> usize {
+    fn files_in_store(&self) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let files = fs::read_dir(self.folder.path("store").join("v1")).map_or(0, Iterator::count);
-            if files <= FILES_AT_REST || Instant::now() > deadline {
+            let entries = fs::read_dir(self.folder.path("store").join("v1")).into_iter().flatten().flatten();
+            let files = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>();
+            if is_tidy(&files) || Instant::now() > deadline {
                 return files;
             }
             thread::sleep(Duration::from_millis(2));
@@ -551,7 +556,9 @@ impl Soak {
         }
         // A version each thread may hold, the newest, and one that waits to be given back.
         ensure!(self.most_mapped <= 4, "{} generations are mapped by one process", self.most_mapped);
-        ensure!(self.most_files <= FILES_AT_REST, "{} files are in the store", self.most_files);
+        if let Some(files) = &self.untidy {
+            bail!("more is in the store than is to be there: {files:?}");
+        }
         Ok(())
     }
 
@@ -612,6 +619,12 @@ impl Drop for Soak {
     fn drop(&mut self) {
         self.end_all();
     }
+}
+
+/// Whether a store has nothing but the segments of the current and the previous generation, and what is always there.
+fn is_tidy(files: &[String]) -> bool {
+    let (segments, others): (Vec<_>, Vec<_>) = files.iter().partition(|name| name.starts_with("segment-"));
+    segments.len() <= 2 && others.iter().all(|name| OTHER_FILES.contains(&name.as_str()))
 }
 
 /// Replaces a file as editors and deployments do: written beside it, then renamed.
