@@ -31,6 +31,8 @@ const MIRI_SKIPPED: &[&str] = &[
     "definition::tests::published_rules_are_understood",
     "definition::tests::shared_evaluators_do_not_grow_without_bound",
     "definition::tests::testkit_flags_are_good_but_for_the_one_meant_to_be_broken",
+    "definition::tests::yaml::aliases_do_not_grow_without_bound",
+    "definition::tests::yaml::json_is_yaml",
     "evaluate::steps::tests::any_bytes_end",
     "evaluate::steps::tests::steps_and_tree_decide_alike",
     "snapshot::explain::tests::any_bytes_are_explained_or_not",
