@@ -14,7 +14,11 @@ use crate::{
     compile::{Compilation, Compiler},
     definition::{Document, Format, Limits, Problem, Selector},
     evaluate::{Attributes, Details, ErrorCode, FlagValue, Want},
-    snapshot::{Evaluation, Snapshot, index::Answer, list_file},
+    snapshot::{
+        Evaluation, Snapshot,
+        index::{Answer, Look, SHORT_KEY},
+        list_file,
+    },
     store::{self, Guard, MemoryFiles, OpenOptions, Reader, Region},
 };
 
@@ -205,12 +209,34 @@ impl Client {
     /// The value of a boolean flag, or `default`.
     #[inline]
     pub fn bool<A: Attributes + ?Sized>(&self, key: impl AsRef<[u8]>, context: &A, default: bool) -> bool {
+        // Only what a constant flag with a short key needs is done in here. All else is the last call of this function, which takes the
+        // guard along, so that the usual way saves no registers for it.
+        let key = key.as_ref();
+        if self.flag_set.is_some() {
+            return self.bool_slowly(key, context, default);
+        }
+        let Some(guard) = self.reader.enter_now() else { return self.bool_slowly(key, context, default) };
+        let Some(snapshot) = guard.payload() else { return default };
+        if key.len() > SHORT_KEY {
+            return bool_of_long_key(guard, key, context, default);
+        }
+        let hash = snapshot.index().hash_of_short(key);
+        match snapshot.index().look_first(hash) {
+            Some(Look::Found(answer)) => match answer.constant() {
+                Some(value) => value,
+                None => bool_by_rule(guard, answer, context, default),
+            },
+            Some(Look::Other) => bool_further(guard, hash, context, default),
+            None => default,
+        }
+    }
+
+    /// [`Client::bool`] where there is a flag set to look in, or something else to be done first.
+    #[inline(never)]
+    fn bool_slowly<A: Attributes + ?Sized>(&self, key: &[u8], context: &A, default: bool) -> bool {
         let guard = self.reader.enter();
-        let truth = guard.payload().and_then(|snapshot| {
-            let answer = find(self.flag_set.as_ref(), snapshot, key.as_ref())?;
-            snapshot.answer_truth(answer, context)
-        });
-        truth.unwrap_or(default)
+        let answer = guard.payload().and_then(|snapshot| find(self.flag_set.as_ref(), snapshot, key));
+        bool_of(&guard, answer, context, default)
     }
 
     /// The value of a number flag that is whole, or `default`.
@@ -625,6 +651,51 @@ impl FlagSet {
 
         snapshot.find(qualified.get(..len)?)
     }
+}
+
+/// [`Client::bool`] of a key that is not hashed in place.
+#[inline(never)]
+fn bool_of_long_key<A: Attributes + ?Sized>(
+    guard: Guard<'_, Snapshot>,
+    key: &[u8],
+    context: &A,
+    default: bool,
+) -> bool {
+    bool_of(&guard, guard.payload().and_then(|snapshot| snapshot.find(key)), context, default)
+}
+
+/// [`Client::bool`] of a key that is not in its own place.
+#[inline(never)]
+fn bool_further<A: Attributes + ?Sized>(guard: Guard<'_, Snapshot>, hash: u128, context: &A, default: bool) -> bool {
+    match guard.payload().and_then(|snapshot| snapshot.index().look_further(hash)) {
+        Some(answer) => match answer.constant() {
+            Some(value) => value,
+            None => bool_by_rule(guard, answer, context, default),
+        },
+        None => default,
+    }
+}
+
+/// [`Client::bool`] of a flag that is not the same for everybody.
+#[inline(never)]
+fn bool_by_rule<A: Attributes + ?Sized>(
+    guard: Guard<'_, Snapshot>,
+    answer: Answer,
+    context: &A,
+    default: bool,
+) -> bool {
+    guard.payload().and_then(|snapshot| snapshot.rule_truth(answer, context)).unwrap_or(default)
+}
+
+#[inline(always)]
+fn bool_of<A: Attributes + ?Sized>(
+    guard: &Guard<'_, Snapshot>,
+    answer: Option<Answer>,
+    context: &A,
+    default: bool,
+) -> bool {
+    let truth = guard.payload().and_then(|snapshot| snapshot.answer_truth(answer?, context));
+    truth.unwrap_or(default)
 }
 
 /// What the index says of `key`, in the flag set that a selector narrows to.

@@ -1,5 +1,7 @@
 //! The client over definitions compiled in process: what each kind of flag answers.
 
+use std::collections::HashMap;
+
 use libflags::{
     Client, Context, ErrorCode, FlagValue, List, Object, Reason, ScalarRef, Value, Want,
     definition::{Format, Selector},
@@ -53,6 +55,51 @@ fn every_kind_of_flag_answers() {
     let user = [("roles", Value::from(List::new(&roles)))];
     assert!(client.bool("roles", &Context::anonymous().with("user", Object::new(&user)), false));
     assert!(!client.bool("roles", &nobody, true));
+}
+
+/// `bool` has ways of its own for short keys and long ones, for those in their own place of the index and behind it, for constant
+/// flags and for rules, with a selector and without.
+#[test]
+fn truth_is_the_same_by_every_way() {
+    let key = |number: usize| format!("{number:0>width$}", width = 1 + number % 40);
+    let flag = |number: usize| {
+        let rule =
+            if number.is_multiple_of(3) { r#", "targeting": {"if": [{"var": "vip"}, "yes", "no"]}"# } else { "" };
+        let (state, default) = (["ENABLED", "DISABLED"][usize::from(number % 7 == 6)], ["yes", "no"][number % 2]);
+        let variants = if number % 11 == 10 { r#"{"yes": "y", "no": "n"}"# } else { r#"{"yes": true, "no": false}"# };
+        let set = ["", r#", "metadata": {"flagSetId": "shop"}"#][number % 2];
+        format!(
+            r#""{}": {{"state": "{state}", "variants": {variants}, "defaultVariant": "{default}"{rule}{set}}}"#,
+            key(number)
+        )
+    };
+    let flags: Vec<String> = (0..2_000).map(flag).collect();
+    let definition = format!(r#"{{"flags": {{{}}}}}"#, flags.join(","));
+    let mut answers = HashMap::new();
+    for selector in ["", "flagSetId=shop"] {
+        let client = Client::from_definition(&definition, Format::Json).expect("a definition");
+        let selector = Selector::parse(selector).expect("a selector");
+        let client = client.with_selector(&selector).expect("all, or a flag set");
+        let snapshot = client.snapshot();
+        for context in [Context::anonymous(), Context::new("u").with("vip", true)] {
+            // Half of the keys are no flag's.
+            for (key, default) in (0..4_000).map(key).flat_map(|key| [(key.clone(), true), (key, false)]) {
+                let details = client.bool_details(&key, &context, default);
+                assert_eq!(client.bool(&key, &context, default), details.value, "{key}, {selector:?}: {details:?}");
+                assert_eq!(snapshot.bool(&key, &context, default), details.value, "{key}, {selector:?}: {details:?}");
+                *answers.entry((details.reason, details.error)).or_insert(0) += 1;
+            }
+        }
+    }
+    for reason in [
+        (Reason::Static, None),
+        (Reason::TargetingMatch, None),
+        (Reason::Disabled, None),
+        (Reason::Error, Some(ErrorCode::FlagNotFound)),
+        (Reason::Error, Some(ErrorCode::TypeMismatch)),
+    ] {
+        assert!(answers.get(&reason).is_some_and(|&count| count > 500), "{reason:?}: {answers:?}");
+    }
 }
 
 #[test]

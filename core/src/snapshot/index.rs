@@ -21,6 +21,9 @@ pub(crate) const ALWAYS_FALSE: u32 = 1;
 pub(crate) const ALWAYS_TRUE: u32 = 2;
 pub(crate) const OTHER: u32 = 3;
 
+/// Keys of so many bytes are hashed in place; the hash of others would be in their way.
+pub(crate) const SHORT_KEY: usize = 16;
+
 /// How far from its place a key may lie.
 const MAX_PROBES: u32 = 64;
 
@@ -73,24 +76,40 @@ impl<'a> Index<'a> {
     /// What it says of `key`; `None` where no flag has it.
     #[inline(always)]
     pub(crate) fn find(&self, key: &[u8]) -> Option<Answer> {
-        // Most keys are short: their hash is worth having in place, that of the others would be in the way.
-        let hash = if key.len() <= 16 { xxh3_128_with_seed(key, self.seed) } else { hash_of_long(key, self.seed) };
-        // And most lie in the place that is their own.
-        match self.look(hash, 0)? {
+        let hash = if key.len() <= SHORT_KEY { self.hash_of_short(key) } else { hash_of_long(key, self.seed) };
+        // Most keys lie in the place that is their own.
+        match self.look_first(hash)? {
             Look::Found(answer) => Some(answer),
             Look::Other => self.find_further(hash),
         }
     }
 
-    /// The same behind a key's own place.
+    /// The hash of a key of at most [`SHORT_KEY`] bytes.
+    #[inline(always)]
+    pub(crate) fn hash_of_short(&self, key: &[u8]) -> u128 {
+        xxh3_128_with_seed(key, self.seed)
+    }
+
     #[inline(never)]
     fn find_further(&self, hash: u128) -> Option<Answer> {
+        self.look_further(hash)
+    }
+
+    /// What it says of the key of that hash behind its own place.
+    #[inline(always)]
+    pub(crate) fn look_further(&self, hash: u128) -> Option<Answer> {
         for probe in 1..self.probes {
             if let Look::Found(answer) = self.look(hash, probe)? {
                 return Some(answer);
             }
         }
         None
+    }
+
+    /// What is in the own place of the key of that hash; `None` where nothing is.
+    #[inline(always)]
+    pub(crate) fn look_first(&self, hash: u128) -> Option<Look> {
+        self.look(hash, 0)
     }
 
     /// What is in the place `probe` places behind a key's own; `None` where nothing is, or there is no such place.
@@ -108,7 +127,7 @@ impl<'a> Index<'a> {
 }
 
 /// What lies in a place that is not empty.
-enum Look {
+pub(crate) enum Look {
     /// The key that is looked for.
     Found(Answer),
     /// Something else.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     archive::ArchivedTables,
-    index::Answer,
+    index::{Answer, Index},
     island::{Island, Words},
     list::{self, IdList},
     set::SharedSet,
@@ -88,6 +88,12 @@ impl Snapshot {
         self.view.find(key)
     }
 
+    /// The index itself, for who looks step by step.
+    #[inline(always)]
+    pub(crate) const fn index(&self) -> &Index<'_> {
+        self.view.index()
+    }
+
     /// The value of a flag that has been found.
     #[inline]
     pub(crate) fn answer_value<A: Attributes + ?Sized>(
@@ -105,7 +111,13 @@ impl Snapshot {
     /// The value of a boolean flag that has been found.
     #[inline]
     pub(crate) fn answer_truth<A: Attributes + ?Sized>(&self, answer: Answer, context: &A) -> Option<bool> {
-        answer.constant().or_else(|| self.view().truth(answer, context))
+        answer.constant().or_else(|| self.rule_truth(answer, context))
+    }
+
+    /// The same of one that is not constant.
+    #[inline]
+    pub(crate) fn rule_truth<A: Attributes + ?Sized>(&self, answer: Answer, context: &A) -> Option<bool> {
+        self.view().truth(answer, context)
     }
 
     /// The evaluation of a flag that has been found.

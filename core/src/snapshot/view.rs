@@ -166,6 +166,11 @@ impl<'a> View<'a> {
         self.index.find(key)
     }
 
+    #[inline(always)]
+    pub(crate) const fn index(&self) -> &Index<'a> {
+        &self.index
+    }
+
     /// How many flags there are.
     pub(crate) fn len(&self) -> usize {
         self.tables.flags.len()

@@ -347,6 +347,13 @@ impl<P: Payload> Reader<P> {
         }
     }
 
+    /// The same where nothing else is to be done first; `None` sends the caller to [`Reader::enter`].
+    #[inline]
+    pub(crate) fn enter_now(&self) -> Option<Guard<'_, P>> {
+        let guard = self.guard(Local::enter()?);
+        self.version_is(guard.node().version()).then_some(guard)
+    }
+
     /// The newest generation, kept until the last clone of it is dropped; `None` while detached.
     #[must_use]
     pub fn pin(&self) -> Option<Pinned<P>> {
