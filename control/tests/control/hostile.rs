@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
-use crate::harness::{Database, eventually, on_both};
+use crate::harness::{Client, Database, eventually, free_port, on_both};
 
 const FLAGS: &str = "/api/v1/projects/shop/flags";
 
@@ -93,6 +93,22 @@ fn floods_and_dawdling_end() {
     assert_eq!(raw(&server.url, &head).0, 408);
     assert_eq!(raw(&server.url, "nonsense\r\n\r\n").0, 400);
     eventually("others are served", || admin.get("/api/v1/projects").status == 200);
+}
+
+/// Anybody may make up methods, and a series is never forgotten.
+#[test]
+fn made_up_methods_are_one_series() {
+    let database = Database::sqlite();
+    let port = free_port();
+    let server = database.serve_with(&format!("management = \"127.0.0.1:{port}\"\n"));
+    for number in 0..20 {
+        let request = format!("MADEUP{number} /api/v1/projects HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert_eq!(raw(&server.url, &request).0, 405);
+    }
+    let text = Client::new(&format!("http://127.0.0.1:{port}"), "").get("/metrics").text;
+    assert!(!text.contains("MADEUP"), "{text}");
+    let line = r#"flags_control_requests_total{method="other",route="/api/v1/projects",status="405"} 20"#;
+    assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
 }
 
 /// Status and text of what comes back; 0 where the connection ends without an answer.
