@@ -55,7 +55,7 @@ impl Drop for AddressPlace {
 }
 
 /// Who an address is taken for: of IPv6, whoever has one has 2^64 of them.
-fn client(address: IpAddr) -> IpAddr {
+pub(crate) fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -17,6 +17,7 @@ use governor::middleware::{StateInformationMiddleware, StateSnapshot};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use metrics::counter;
 
+use crate::addresses;
 use crate::config::LimitSettings;
 use crate::problem::Problem;
 
@@ -108,7 +109,7 @@ impl Limits {
     /// # Errors
     /// 429 where there were too many.
     pub(crate) fn address(&self, address: IpAddr) -> Result<(), Problem> {
-        check(&self.addresses, &address, "this address has asked too often")
+        check(&self.addresses, &addresses::client(address), "this address has asked too often")
     }
 
     /// Counts a report of a host, and nothing else: hosts of an environment may share a token.
@@ -243,6 +244,19 @@ mod tests {
         assert!(limits.stream().is_ok(), "hosts are not counted");
         drop((reads, writes));
         assert!(limits.management(Class::Read).is_ok());
+    }
+
+    #[test]
+    fn whoever_has_one_address_of_ipv6_has_no_more_of_them() {
+        let limits = Limits::new(&LimitSettings {
+            address_requests_per_second: 1,
+            address_burst: 2,
+            ..LimitSettings::default()
+        });
+        let ask = |address: &str| limits.address(address.parse().expect("an address"));
+        assert!(ask("2001:db8:0:1::1").is_ok() && ask("2001:db8:0:1::2").is_ok());
+        assert_eq!(ask("2001:db8:0:1:ffff::3").expect_err("too many").status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(ask("2001:db8:0:2::1").is_ok(), "a neighbour");
     }
 
     #[test]
