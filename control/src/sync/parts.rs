@@ -16,7 +16,7 @@ use futures_util::stream::unfold;
 use metrics::counter;
 
 use super::part_cache::Known;
-use super::serve::{admit, insert, takes_gzip};
+use super::serve::{VARY, admit, insert, takes_gzip};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::resource::part;
@@ -69,7 +69,7 @@ pub(crate) async fn parts(
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
-    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    headers.insert(header::VARY, HeaderValue::from_static(VARY));
     insert(headers, header::ETAG, &etag);
     Ok(response)
 }

@@ -35,6 +35,9 @@ const AHEAD: Duration = Duration::from_secs(5);
 /// What caches may do: serve it for a second, for a minute while they fetch another, and for a day while we can't be reached.
 const CACHE_CONTROL: &str = "public, max-age=1, stale-while-revalidate=60, stale-if-error=86400";
 
+/// What an answer depends on, for caches: they hand it to nobody who does not bring the token that it was given for.
+pub(super) const VARY: &str = "accept-encoding, authorization";
+
 /// `GET /sync/v1/PROJECT/ENVIRONMENT/snapshot`
 pub(crate) async fn snapshot(
     State(app): State<Arc<App>>,
@@ -65,7 +68,7 @@ pub(crate) async fn snapshot(
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
-    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    headers.insert(header::VARY, HeaderValue::from_static(VARY));
     insert(headers, header::ETAG, &etag);
     Ok(response)
 }
