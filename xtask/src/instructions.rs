@@ -4,6 +4,8 @@
 //! so they can be held to. A change of more than [`TOLERANCE`], for better or worse, fails until it is accepted, in a commit of its
 //! own that says why. Where compilers or library are others than those the accepted counts are from, counts are shown and not judged.
 
+mod parts;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::fs;
@@ -26,6 +28,9 @@ pub(crate) struct Arguments {
     /// Takes the counts as they are now for right, into benches/instructions.toml.
     #[arg(long)]
     accept: bool,
+    /// Says which part of the library the instructions of each path belong to, and compares nothing.
+    #[arg(long, conflicts_with = "accept")]
+    parts: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -35,13 +40,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("skipped: valgrind is missing\n0 passed, 0 failed, 1 skipped");
         return Ok(());
     }
+    if arguments.parts {
+        let paths = count(parts_of)?;
+        parts::table(&paths).iter().for_each(|line| println!("{line}"));
+        return Ok(());
+    }
     let path = process::root().join("benches/instructions.toml");
     let accepted = match fs::read_to_string(&path) {
         Ok(text) => Counts::parse(&text).with_context(|| format!("{} is not as this writes it", path.display()))?,
         Err(_) if arguments.accept => Counts::default(),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    let now = Counts { tools: tools()?, calls: count()? };
+    let now = Counts { tools: tools()?, calls: count(difference)? };
     let findings = compare(&accepted, &now);
     println!("{:<16}{:>10}{:>10}{:>10}", "a call of", "accepted", "now", "change");
     for finding in &findings {
@@ -197,7 +207,7 @@ fn tools() -> Result<BTreeMap<String, String>> {
 }
 
 /// Builds what is shipped, since that is what is to stay fast, and counts.
-fn count() -> Result<BTreeMap<String, f64>> {
+fn count<T>(make: Make<T>) -> Result<BTreeMap<String, T>> {
     let build = Build::DIST;
     build.only(&["--package", "libflags-ffi", "--package", "libflags-benches", "--lib", "--bin", "instructions"])?;
     let folder = process::scratch("instructions")?;
@@ -206,21 +216,33 @@ fn count() -> Result<BTreeMap<String, f64>> {
     let (rust, store) = (build.file("instructions"), folder.join("store"));
     process::run("instructions publish", Command::new(&rust).arg("publish").arg(&store))?;
     let mut calls = BTreeMap::new();
-    calls.append(&mut counted("instructions::counted", &[&rust, Path::new("read"), &store], &folder)?);
-    calls.append(&mut counted("counted", &[&program, &store], &folder)?);
+    calls.append(&mut counted("instructions::counted", &[&rust, Path::new("read"), &store], &folder, make)?);
+    calls.append(&mut counted("counted", &[&program, &store], &folder, make)?);
     fs::remove_dir_all(store)?;
     Ok(calls)
 }
 
+/// What is made of two dumps, of which the second counted so many calls more.
+type Make<T> = fn(&str, &str, f64) -> Result<T>;
+
+fn difference(some: &str, more: &str, calls: f64) -> Result<f64> {
+    let total = |dump| total(dump).context("callgrind said no total");
+    Ok((f64::from(total(more)?) - f64::from(total(some)?)) / calls)
+}
+
+fn parts_of(some: &str, more: &str, calls: f64) -> Result<parts::Parts> {
+    parts::between(some, more, calls)
+}
+
 /// Runs a program that has its paths counted in `function` and prints their names.
-fn counted(function: &str, command: &[&Path], folder: &Path) -> Result<BTreeMap<String, f64>> {
+fn counted<T>(function: &str, command: &[&Path], folder: &Path, make: Make<T>) -> Result<BTreeMap<String, T>> {
     let dumps = folder.join("dumps");
     let _ = fs::remove_dir_all(&dumps);
     fs::create_dir(&dumps).with_context(|| format!("cannot make {}", dumps.display()))?;
     let mut valgrind = Command::new("valgrind");
     // Threads apart: while one is counted, another may just be on its way to wait for it.
-    valgrind.args(["--quiet", "--tool=callgrind", "--separate-threads=yes"]).arg(format!("--zero-before={function}"));
-    valgrind.arg(format!("--dump-after={function}"));
+    valgrind.args(["--quiet", "--tool=callgrind", "--separate-threads=yes", "--dump-instr=yes"]);
+    valgrind.arg(format!("--zero-before={function}")).arg(format!("--dump-after={function}"));
     valgrind.arg(format!("--callgrind-out-file={}", dumps.join("dump").display())).args(command);
     // The environment lies on the stack, whose addresses C functions depend on.
     valgrind.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -228,15 +250,13 @@ fn counted(function: &str, command: &[&Path], folder: &Path) -> Result<BTreeMap<
     ensure!(output.status.success(), "{} under callgrind: {}", command[0].display(), output.status);
     let said = String::from_utf8(output.stdout)?;
     let paths: Vec<(&str, f64)> = said.lines().filter_map(path_line).collect();
-    let totals = (1..=paths.len() * TURNS).map(|number| total(&dumps, number));
-    let totals: Vec<f64> = totals.collect::<Result<_>>()?;
-    let one_call = |((path, calls), totals): (&(&str, f64), &[f64])| {
-        let [.., some, twice] = totals else { return None };
-        Some(((*path).to_owned(), (twice - some) / calls))
-    };
-    let counts: BTreeMap<_, _> = paths.iter().zip(totals.chunks(TURNS)).filter_map(one_call).collect();
-    ensure!(!counts.is_empty(), "{} counted nothing", command[0].display());
-    Ok(counts)
+    ensure!(!paths.is_empty(), "{} counted nothing", command[0].display());
+    let counts = paths.iter().enumerate().map(|(place, (path, calls))| {
+        // The last two of a path's turns differ by the calls alone.
+        let last = (place + 1) * TURNS;
+        Ok(((*path).to_owned(), make(&dump(&dumps, last - 1)?, &dump(&dumps, last)?, *calls)?))
+    });
+    counts.collect()
 }
 
 /// `path NAME CALLS`
@@ -245,18 +265,24 @@ fn path_line(line: &str) -> Option<(&str, f64)> {
     Some((name, calls.parse().ok()?))
 }
 
-/// What callgrind counted before it wrote its dump of this number: a file for a thread, of which one did all the work.
-fn total(dumps: &Path, number: usize) -> Result<f64> {
+/// The dump of this number: a file for a thread, of which one did all the work.
+fn dump(dumps: &Path, number: usize) -> Result<String> {
     let start = format!("dump.{number}-");
-    let mut most: Option<u32> = None;
+    let mut most: Option<(u32, String)> = None;
     for entry in fs::read_dir(dumps)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(&start) {
             let text = fs::read_to_string(entry.path())?;
-            most = most.max(text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok()));
+            most = most.max(total(&text).map(|total| (total, text)));
         }
     }
-    most.map(f64::from).with_context(|| format!("callgrind wrote no dump {number}: it did not meet the function"))
+    let (_, text) = most.with_context(|| format!("callgrind wrote no dump {number}: it did not meet the function"))?;
+    Ok(text)
+}
+
+/// What callgrind counted before it wrote the dump.
+fn total(dump: &str) -> Option<u32> {
+    dump.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok())
 }
 
 #[cfg(test)]
