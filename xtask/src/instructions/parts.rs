@@ -15,7 +15,7 @@ const PARTS: [(&str, &[&str]); 7] = [
     ("XXH3", &["/xxhash-rust-"]),
     ("generation", &["core/src/store/", "core/src/atomic.rs"]),
     ("index", &["core/src/snapshot/index.rs"]),
-    ("attributes", &["core/src/evaluate/context.rs", "ffi/src/context"]),
+    ("attributes", &["core/src/evaluate/context.rs", "ffi/src/context.rs", "ffi/src/view.rs", "ffi/src/value.rs"]),
     ("rule", &["core/src/evaluate/", "core/src/snapshot/"]),
     ("call", &["core/src/client.rs", "ffi/src/"]),
 ];
