@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -29,7 +29,10 @@ const BUCKETS: [f64; 11] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0
 /// The same of what goes through networks, and through hosts that were away.
 const LAG_BUCKETS: [f64; 12] = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0];
 
-/// Begins to count.
+/// How often what was measured is added up. Until then each measurement is kept, which nobody would ever end where nobody asks for the numbers.
+const ADD_UP: Duration = Duration::from_secs(5);
+
+/// Begins to count, in a runtime that goes on with it.
 ///
 /// # Errors
 /// Where somebody counts already.
@@ -41,6 +44,7 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
     let recorder = recorder.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)?;
+    tokio::spawn(add_up(handle.clone(), ADD_UP));
     describe_counter!("flags_control_requests_total", "Requests answered, by method, route and status");
     describe_counter!("flags_control_log_pruned_total", "Changes of the logs that were thrown away");
     describe_counter!("flags_control_schedules_total", "Scheduled changes that were made, or failed, by outcome");
@@ -100,6 +104,13 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
     describe_gauge!("process_start_time_seconds", "When it started, seconds since 1970");
     begin();
     Ok(handle)
+}
+
+async fn add_up(handle: PrometheusHandle, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        handle.run_upkeep();
+    }
 }
 
 /// What has not happened yet is there as a zero: an alert on its growth could not see it appear.
@@ -238,4 +249,38 @@ fn request_id(request: &Request) -> String {
 fn token_id(request: &Request) -> Option<String> {
     let text = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
     token::split(text.split_once(' ')?.1).map(|(id, _)| id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_measured_takes_no_more_memory_the_more_it_is() {
+        let mut own_process = std::process::Command::new(std::env::current_exe().expect("Linux tells"));
+        own_process.args(["--ignored", "--exact", "observe::tests::memory_of_measurements"]);
+        let output = own_process.output().expect("this program");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[tokio::test]
+    #[ignore = "its memory is its process's: the test above starts it"]
+    async fn memory_of_measurements() {
+        /// Of all measurements, kept one by one.
+        const BYTES: u64 = 64 << 20;
+        let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS).expect("buckets").build_recorder();
+        let handle = recorder.handle();
+        tokio::spawn(add_up(handle.clone(), Duration::from_millis(1)));
+        let measured = metrics::with_local_recorder(&recorder, || histogram!("measured_seconds"));
+        let before = resident_bytes().expect("Linux tells");
+        let (mut most, number) = (0, BYTES / 8);
+        for _ in 0..64 {
+            (0..number / 64).for_each(|_| measured.record(0.001));
+            most = resident_bytes().expect("Linux tells").saturating_sub(before).max(most);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(most < BYTES / 2, "{most} bytes for {number} measurements");
+        assert!(handle.render().contains(&format!("measured_seconds_count {number}\n")), "all of them count");
+    }
 }
