@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use libflags::Client;
 use tempfile::TempDir;
 
-use crate::control::{Cost, Database, Seen, Uploaded};
+use crate::control::{Cost, Database, Reported, Seen, Uploaded};
 use crate::measure::{Effort, Figures};
 
 /// The figure that the design asks for.
@@ -70,6 +70,7 @@ struct Kept {
     seen: BTreeMap<String, Vec<Seen>>,
     costs: Option<Vec<Cost>>,
     uploads: Option<Vec<Uploaded>>,
+    reported: Option<Reported>,
     /// What is to be said about the row that is measured.
     note: String,
 }
@@ -176,6 +177,15 @@ impl Lab {
     pub(crate) fn keep_costs(&self, costs: Vec<Cost>) -> Vec<Cost> {
         self.kept().costs = Some(costs.clone());
         costs
+    }
+
+    pub(crate) fn reported(&self) -> Option<Reported> {
+        self.kept().reported.clone()
+    }
+
+    pub(crate) fn keep_reported(&self, reported: Reported) -> Reported {
+        self.kept().reported = Some(reported.clone());
+        reported
     }
 
     pub(crate) fn uploads(&self) -> Option<Vec<Uploaded>> {

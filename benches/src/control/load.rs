@@ -18,8 +18,8 @@ use super::http::{Connection, find, request};
 pub(crate) enum Role {
     /// Asks the same on `connections` connections, again and again; each has one request under way.
     Ask { address: SocketAddr, request: String, connections: usize, status: u16, length: usize },
-    /// Goes through `requests` in turns, on so many connections.
-    Write { address: SocketAddr, requests: Vec<String>, connections: usize },
+    /// Goes through `requests` in turns, on so many connections; not `keeps`: each of them for one request, which asks for that.
+    Write { address: SocketAddr, requests: Vec<String>, connections: usize, keeps: bool },
     /// Holds streams.
     Follow { address: SocketAddr, path: String, token: String, from: String, streams: usize },
 }
@@ -110,7 +110,7 @@ pub(crate) fn work() -> Result<()> {
 
 enum Worker {
     Ask { connections: Vec<Connection>, request: Vec<u8>, status: u16, length: usize },
-    Write { connections: Vec<Connection>, requests: Vec<String>, next: usize },
+    Write { connections: Vec<Connection>, requests: Vec<String>, next: usize, again: Option<SocketAddr> },
     Follow { streams: Vec<Stream> },
 }
 
@@ -121,8 +121,9 @@ impl Worker {
             Role::Ask { address, request, connections, status, length } => {
                 Self::Ask { connections: open(address, connections)?, request: request.into(), status, length }
             }
-            Role::Write { address, requests, connections } => {
-                Self::Write { connections: open(address, connections)?, requests, next: 0 }
+            Role::Write { address, requests, connections, keeps } => {
+                let again = (!keeps).then_some(address);
+                Self::Write { connections: open(address, connections)?, requests, next: 0, again }
             }
             Role::Follow { address, path, token, from, streams } => {
                 raise_limit_of_files()?;
@@ -145,7 +146,7 @@ impl Worker {
                     Ok(())
                 },
             ),
-            (Self::Write { connections, requests, next }, Order::Run { micros }) => {
+            (Self::Write { connections, requests, next, again }, Order::Run { micros }) => {
                 let text = |next: &mut usize| {
                     let text = requests[*next % requests.len()].clone().into_bytes();
                     *next += 1;
@@ -155,7 +156,13 @@ impl Worker {
                     connections,
                     Duration::from_micros(micros),
                     |_| text(next),
-                    |connection| connection.receive()?.json().map(drop),
+                    |connection| {
+                        connection.receive()?.json()?;
+                        if let Some(address) = again {
+                            *connection = Connection::open(*address)?;
+                        }
+                        Ok(())
+                    },
                 )
             }
             (Self::Follow { streams }, Order::Until { id }) => follow(streams, &id),

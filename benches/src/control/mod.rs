@@ -15,6 +15,7 @@ mod large;
 mod load;
 mod plane;
 mod postgres;
+mod reports;
 mod segments;
 mod snapshots;
 mod visible;
@@ -23,6 +24,7 @@ mod writes;
 pub(crate) use hosts::Cost;
 pub(crate) use load::work;
 pub(crate) use plane::Database;
+pub(crate) use reports::Reported;
 pub(crate) use segments::Uploaded;
 pub(crate) use visible::Seen;
 
@@ -148,6 +150,41 @@ pub(crate) const ROWS: &[Row] = &[
         unit: "×",
         target: Target::None,
         measure: |lab| hosts::growth(lab, hosts::Of::Floor),
+    },
+    Row {
+        name: "control-reports",
+        about: "reports taken of 10 000 hosts, 64 connections that stay",
+        unit: "/s",
+        target: Target::AtLeast(1_000.0),
+        measure: |lab| reports::rate(lab, reports::Over::Kept),
+    },
+    Row {
+        name: "control-reports-own",
+        about: "the same, each on a connection of its own, as flagsd sends them",
+        unit: "/s",
+        target: Target::AtLeast(1_000.0),
+        measure: |lab| reports::rate(lab, reports::Over::Own),
+    },
+    Row {
+        name: "control-report-cpu",
+        about: "processor time of the server for a report, over connections that stay",
+        unit: "µs",
+        target: Target::None,
+        measure: |lab| reports::cpu(lab, reports::Over::Kept),
+    },
+    Row {
+        name: "control-report-cpu-own",
+        about: "the same, each on a connection of its own",
+        unit: "µs",
+        target: Target::None,
+        measure: |lab| reports::cpu(lab, reports::Over::Own),
+    },
+    Row {
+        name: "control-report-mem",
+        about: "resident memory of the server for 10 000 hosts that have reported",
+        unit: "MiB",
+        target: Target::None,
+        measure: reports::memory,
     },
     Row {
         name: "control-304",

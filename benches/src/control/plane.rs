@@ -19,7 +19,7 @@ use crate::lab::Lab;
 pub(crate) const ENVIRONMENT: &str = "shop/production";
 
 /// What keeps a measurement from being one of the limits: nobody is told to come back later.
-const UNLIMITED: &str = "[limits]\nrequests_per_second = 1000000\nburst = 1000000\naddress_requests_per_second = 1000000\n\
+const UNLIMITED: &str = "[limits]\nrequests_per_second = 1000000\nburst = 1000000\nreports_per_second = 1000000\naddress_requests_per_second = 1000000\n\
                          address_burst = 1000000\nstreams = 20000\naddress_connections = 20000\nbody_bytes = 67108864\nrequest_seconds = 300\n";
 
 /// How many flags are made at once.
@@ -188,7 +188,7 @@ impl Plane {
     }
 
     /// Sends `number` requests over some connections; each must succeed.
-    fn many(&self, number: usize, what: impl Fn(usize) -> (&'static str, String, String)) -> Result<()> {
+    pub(super) fn many(&self, number: usize, what: impl Fn(usize) -> (&'static str, String, String)) -> Result<()> {
         let mut connections = (0..MAKERS.min(number)).map(|_| self.connect()).collect::<Result<Vec<_>>>()?;
         let count = connections.len();
         for index in 0..number + count {

@@ -44,7 +44,7 @@ fn rate(lab: &Lab, plane: &Plane) -> Result<Figures> {
         })
     });
     let requests = requests.into_iter().flatten().collect();
-    let role = Role::Write { address: plane.address(), requests, connections: CONNECTIONS.min(flags) };
+    let role = Role::Write { address: plane.address(), requests, connections: CONNECTIONS.min(flags), keeps: true };
     let mut load = Load::start(&role)?;
     load.run(lab.effort.duration)?;
     let first = plane.revision(ENVIRONMENT)?;
