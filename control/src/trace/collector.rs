@@ -1,10 +1,12 @@
 //! The way to a collector: one request on a connection of its own, at most one a second.
 
+use std::env;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::body::to_bytes;
 use http_body_util::Full;
@@ -12,20 +14,39 @@ use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::client_tls::{client_config, system_roots};
 
+/// Any of these names a file with the authorities that are trusted instead of the system's.
+const CERTIFICATES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
+
 /// A collector says little.
 const ANSWER_BYTES: usize = 64 << 10;
+
+/// Why the last request got no answer: the exporter says no more than that the network failed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failure(Arc<Mutex<Option<String>>>);
+
+impl Failure {
+    pub(super) fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn set(&self, why: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+}
 
 /// Sends to whatever collector it is told.
 #[derive(Default)]
 pub(super) struct Collector {
+    failure: Failure,
     /// Made at the first request that needs it: the system's certificates are read then.
     tls: OnceLock<Arc<ClientConfig>>,
 }
@@ -39,11 +60,18 @@ impl HttpClient for Collector {
         'own: 'sent,
         Self: 'sent,
     {
-        Box::pin(self.send(request))
+        Box::pin(async {
+            let answer = self.send(request).await;
+            answer.inspect_err(|why| self.failure.set(why.to_string()))
+        })
     }
 }
 
 impl Collector {
+    pub(super) fn new(failure: Failure) -> Self {
+        Self { failure, ..Self::default() }
+    }
+
     async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let uri = request.uri().clone();
         let authority = uri.authority().ok_or("the collector's URL names no host")?;
@@ -67,9 +95,22 @@ impl Collector {
         if let Some(tls) = self.tls.get() {
             return Ok(Arc::clone(tls));
         }
-        let tls = client_config(system_roots())?;
+        let roots = match CERTIFICATES.into_iter().find_map(|name| env::var_os(name).filter(|path| !path.is_empty())) {
+            Some(path) => roots_of(Path::new(&path))?,
+            None => system_roots(),
+        };
+        let tls = client_config(roots)?;
         Ok(Arc::clone(self.tls.get_or_init(|| tls)))
     }
+}
+
+fn roots_of(path: &Path) -> Result<RootCertStore, HttpError> {
+    let why = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| why(&error))? {
+        roots.add(certificate.map_err(|error| why(&error))?).map_err(|error| why(&error))?;
+    }
+    if roots.is_empty() { Err(why(&"there is no certificate in it").into()) } else { Ok(roots) }
 }
 
 async fn exchange(

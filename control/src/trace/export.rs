@@ -12,17 +12,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Spans that wait.
-const WAITING: usize = 2_048;
-
-/// Spans that are sent at once.
-const BATCH: usize = 512;
-
-/// How long a batch is waited for until it is full.
-const GATHER: Duration = Duration::from_secs(1);
-
-/// How long the collector may take for a batch.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::batching::Batching;
+use super::collector::Failure;
 
 /// How long the last batch may take.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
@@ -64,25 +55,41 @@ impl Export {
     }
 }
 
-pub(super) fn start(mut exporter: impl SpanExporter + 'static, resource: &Resource) -> (Queue, Export) {
+pub(super) fn start(
+    (mut exporter, failure): (impl SpanExporter + 'static, Failure),
+    resource: &Resource,
+    batching: Batching,
+) -> (Queue, Export) {
     exporter.set_resource(resource);
-    let (queue, spans) = mpsc::channel(WAITING);
+    let (queue, spans) = mpsc::channel(batching.waiting);
     let stop = Arc::new(Notify::new());
-    let task = tokio::spawn(export(spans, exporter, Arc::clone(&stop)));
+    let task = tokio::spawn(export(spans, (exporter, failure), batching, Arc::clone(&stop)));
     (Queue(queue), Export { task, stop })
 }
 
-async fn export(mut spans: mpsc::Receiver<SpanData>, exporter: impl SpanExporter, stop: Arc<Notify>) {
+async fn export(
+    mut spans: mpsc::Receiver<SpanData>,
+    (exporter, failure): (impl SpanExporter, Failure),
+    Batching { batch: most, gather, patience, .. }: Batching,
+    stop: Arc<Notify>,
+) {
     let (mut is_away, mut stops) = (false, false);
     while !stops {
         let mut batch = Vec::new();
-        let gather = async {
-            spans.recv_many(&mut batch, BATCH).await;
-            let more = async { while batch.len() < BATCH && spans.recv_many(&mut batch, BATCH).await > 0 {} };
-            let _ = timeout(GATHER, more).await;
+        let gathered = async {
+            spans.recv_many(&mut batch, most).await;
+            let more = async {
+                while batch.len() < most {
+                    let room = most - batch.len();
+                    if spans.recv_many(&mut batch, room).await == 0 {
+                        break;
+                    }
+                }
+            };
+            let _ = timeout(gather, more).await;
         };
         tokio::select! {
-            () = gather => {}
+            () = gathered => {}
             () = stop.notified() => stops = true,
         }
         while let (true, Ok(span)) = (stops, spans.try_recv()) {
@@ -92,10 +99,10 @@ async fn export(mut spans: mpsc::Receiver<SpanData>, exporter: impl SpanExporter
             continue;
         }
         let number = batch.len() as u64;
-        let failure = match timeout(PATIENCE, exporter.export(batch)).await {
+        let failure = match timeout(patience, exporter.export(batch)).await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("it has not answered within {PATIENCE:?}")),
+            Ok(Err(error)) => Some(failure.take().unwrap_or_else(|| error.to_string())),
+            Err(_) => Some(format!("it has not answered within {patience:?}")),
         };
         match failure {
             None => {

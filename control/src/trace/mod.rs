@@ -7,6 +7,7 @@
 //!
 //! Where no collector is named, all of this is one look at a cell that is empty.
 
+mod batching;
 mod collector;
 mod export;
 mod settings;
@@ -22,6 +23,8 @@ use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 
+use batching::Batching;
+use collector::Failure;
 pub(crate) use export::Export;
 pub(crate) use settings::TraceSettings;
 
@@ -32,9 +35,10 @@ static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 /// # Errors
 /// What is said of the collector makes no sense.
 pub(crate) fn start(settings: &TraceSettings) -> anyhow::Result<Option<Export>> {
-    let Some(exporter) = settings.exporter()? else { return Ok(None) };
+    let failure = Failure::default();
+    let Some(exporter) = settings.exporter(&failure)? else { return Ok(None) };
     let resource = settings.resource();
-    let (queue, export) = export::start(exporter, &resource);
+    let (queue, export) = export::start((exporter, failure), &resource, Batching::from_environment());
     let provider = SdkTracerProvider::builder().with_span_processor(queue).with_resource(resource).build();
     let _ = TRACER.set(provider.tracer("flags-control"));
     tracing::info!("requests are traced");

@@ -9,7 +9,7 @@ use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig, 
 use opentelemetry_sdk::Resource;
 use serde::Deserialize;
 
-use super::collector::Collector;
+use super::collector::{Collector, Failure};
 
 /// Any of these names a collector.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
@@ -25,8 +25,8 @@ pub(crate) struct TraceSettings {
 }
 
 impl TraceSettings {
-    /// What takes spans to the collector; `None` where none is named.
-    pub(super) fn exporter(&self) -> anyhow::Result<Option<SpanExporter>> {
+    /// What takes spans to the collector; `None` where none is named. Why it can't comes out of `failure`.
+    pub(super) fn exporter(&self, failure: &Failure) -> anyhow::Result<Option<SpanExporter>> {
         let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found.eq_ignore_ascii_case(value));
         if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
             return Ok(None);
@@ -35,10 +35,10 @@ impl TraceSettings {
         if named.is_none() && self.endpoint.is_none() {
             return Ok(None);
         }
-        let collector = Collector::default();
+        let collector = Collector::new(failure.clone());
         let exporter = SpanExporter::builder().with_http().with_http_client(collector);
         let exporter = exporter.with_protocol(Protocol::HttpBinary).with_headers(self.headers.clone());
-        // One batch after the other: what fails is dropped, and the next tries again.
+        // Its time is ours to look at, and so is its queue. One batch after the other: what fails is dropped, and the next tries again.
         let mut exporter = exporter.with_retry_policy(RetryPolicy::disabled());
         if let (None, Some(endpoint)) = (named, &self.endpoint) {
             exporter = exporter.with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')));

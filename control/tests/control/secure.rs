@@ -15,14 +15,14 @@ use crate::harness::{Client, Database, PATIENCE, Server, eventually, free_port, 
 use crate::postgres::Postgres;
 
 /// A certificate for 127.0.0.1 that vouches for itself, and its key.
-struct Certificate {
-    certificate: PathBuf,
-    key: PathBuf,
+pub(crate) struct Certificate {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Certificate {
     /// `None` where openssl is not there.
-    fn make(folder: &Path, name: &str) -> Option<Self> {
+    pub(crate) fn make(folder: &Path, name: &str) -> Option<Self> {
         Self::make_for(folder, name, 2)
     }
 
@@ -58,7 +58,7 @@ impl Certificate {
         String::from_utf8(said.stdout).unwrap().trim().parse().unwrap()
     }
 
-    fn read(&self) -> CertificateDer<'static> {
+    pub(crate) fn read(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_file(&self.certificate).unwrap()
     }
 }

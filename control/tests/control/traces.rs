@@ -9,9 +9,13 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ServerConfig, ServerConnection, crypto};
 use serde_json::json;
 
 use crate::harness::{Client, Database, eventually, free_port};
+use crate::secure::Certificate;
 
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -26,14 +30,35 @@ struct Collector {
 
 impl Collector {
     fn start() -> Self {
+        Self::start_by(|stream, answer| answer(stream))
+    }
+
+    /// One that speaks TLS.
+    fn start_tls(own: &Certificate) -> Self {
+        let provider = Arc::new(crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let key = PrivateKeyDer::from_pem_file(&own.key).unwrap();
+        let config = Arc::new(builder.with_no_client_auth().with_single_cert(vec![own.read()], key).unwrap());
+        Self::start_by(move |stream, answer| {
+            let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            if connection.complete_io(stream).is_ok() {
+                answer(&mut rustls::Stream::new(&mut connection, stream));
+            }
+        })
+    }
+
+    /// `speak` brings a connection so far that requests come over it.
+    fn start_by(speak: impl Fn(&mut TcpStream, &mut dyn FnMut(&mut dyn Talk)) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (port, bodies) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
         let kept = Arc::clone(&bodies);
         thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
-                let request = read(&mut stream);
-                kept.lock().unwrap().push(request);
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                speak(&mut stream, &mut |stream| {
+                    let request = read(stream);
+                    kept.lock().unwrap().push(request);
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                });
             }
         });
         Self { port, bodies }
@@ -54,7 +79,11 @@ impl Collector {
     }
 }
 
-fn read(stream: &mut TcpStream) -> Sent {
+trait Talk: Read + Write {}
+
+impl<T: Read + Write> Talk for T {}
+
+fn read(stream: &mut dyn Talk) -> Sent {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -213,4 +242,56 @@ fn what_is_said_of_a_collector_and_makes_no_sense_is_refused_at_the_start() {
         .unwrap();
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && said.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{said}");
+}
+
+#[test]
+fn spans_go_over_tls_to_who_shows_the_right_certificate_and_to_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name| Certificate::make(folder.path(), name);
+    let (Some(own), Some(other)) = (make("collector"), make("another")) else { return };
+    let collector = Collector::start_tls(&own);
+    let endpoint = format!("https://127.0.0.1:{}", collector.port);
+    let database = Database::sqlite();
+    let with = |trusted: &Certificate, variable: &'static str| {
+        let environment = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.clone().into()),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1".into()),
+            ("OTEL_BSP_SCHEDULE_DELAY", "20".into()),
+            (variable, trusted.certificate.clone().into()),
+        ];
+        database.serve_in("", &environment)
+    };
+    // Whom another one vouches for is told nothing; all else goes on, and the log says why.
+    let server = with(&other, "OTEL_EXPORTER_OTLP_CERTIFICATE");
+    let admin = server.furnished();
+    eventually("it is in the log", || server.log().contains("takes no spans"));
+    assert!(server.log().contains("UnknownIssuer"), "{}", server.log());
+    admin.post("/api/v1/projects/shop/flags", json!({"key": "a"})).expect(201);
+    admin.get("/sync/v1/shop/test/snapshot").expect(200);
+    drop(server);
+    assert!(collector.bodies.lock().unwrap().is_empty(), "nothing was told");
+    for variable in ["OTEL_EXPORTER_OTLP_CERTIFICATE", "SSL_CERT_FILE"] {
+        let server = with(&own, variable);
+        let before = collector.bodies.lock().unwrap().len();
+        for _ in 0..3 {
+            server.admin().get("/api/v1/projects").expect(200);
+        }
+        eventually("spans have come", || collector.bodies.lock().unwrap().len() >= before + 3);
+        assert!(!server.log().contains("takes no spans"), "{}", server.log());
+    }
+    for (_, body) in collector.bodies.lock().unwrap().iter() {
+        let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
+        let spans = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
+        assert_eq!(spans.map(|scope| scope.spans.len()).sum::<usize>(), 1, "a batch of one");
+    }
+}
+
+#[test]
+fn a_collector_has_the_time_that_the_environment_says() {
+    let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", hangs.local_addr().unwrap());
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.into()), ("OTEL_EXPORTER_OTLP_TIMEOUT", "150".into())];
+    let database = Database::sqlite();
+    let server = database.serve_in("", &environment);
+    eventually("it is given up", || server.log().contains("it has not answered within 150ms"));
 }
