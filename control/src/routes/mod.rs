@@ -7,6 +7,7 @@ mod environment;
 pub(crate) mod flag;
 mod health;
 pub(crate) mod host;
+mod linger;
 pub(crate) mod log;
 mod place;
 mod project;
@@ -24,7 +25,6 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -50,8 +50,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .into_router()
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), bounded_upload));
+    let linger = middleware::from_fn_with_state(Arc::clone(&app), linger::linger);
     Router::new()
-        .nest("/api/v1", api.merge(bulk).merge(uploads))
+        .nest("/api/v1", api.merge(bulk).merge(uploads).layer(linger))
         .nest("/sync/v1", hosts().into_router())
         .merge(health())
         .fallback(|| async { Problem::not_found("there is nothing at this path") })
@@ -152,10 +153,7 @@ async fn bounded_upload(State(app): State<Arc<App>>, request: Request, next: Nex
 async fn within(app: &App, limit: Duration, mut request: Request, next: Next) -> Response {
     let _place = match app.limits.management(Class::of(request.method())) {
         Ok(place) => place,
-        Err(problem) => {
-            drain(request).await;
-            return problem.into_response();
-        }
+        Err(problem) => return problem.into_response(),
     };
     request.extensions_mut().insert(request::Until(Instant::now() + limit * 9 / 10));
     match tokio::time::timeout(limit, next.run(request)).await {
@@ -166,25 +164,6 @@ async fn within(app: &App, limit: Duration, mut request: Request, next: Next) ->
         }
     }
 }
-
-/// Reads what a client sends that is refused, if that is little: a connection with a body unread is closed, and with it an answer on its way.
-async fn drain(request: Request) {
-    let mut pieces = request.into_body().into_data_stream();
-    let mut bytes = 0;
-    let all = async {
-        while let Some(Ok(piece)) = pieces.next().await {
-            bytes += piece.len();
-            if bytes > DRAINED_BYTES {
-                break;
-            }
-        }
-    };
-    // Who sends slowly is not waited for.
-    let _ = tokio::time::timeout(DRAINED_IN, all).await;
-}
-
-const DRAINED_BYTES: usize = 64 << 10;
-const DRAINED_IN: Duration = Duration::from_secs(1);
 
 /// The headers that every answer has. And nothing has a NUL in its name, which PostgreSQL could not even look for.
 async fn hardened(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
