@@ -1,7 +1,11 @@
 //! Parts of id lists as they are stored: gzip in chunks, written before anything refers to them, and swept when nothing has for long.
+//!
+//! What was written for a list that never came to be is removed by who wrote it ([`Unused`]); the sweep is for what is left when that fails.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
 use flags_sync::list::{Merge, PartHasher};
 use flags_sync::{List, Part, PartHash};
@@ -29,7 +33,8 @@ const SWEPT_AT_ONCE: i64 = 64;
 /// Writes a part, from a thread that may block. Nothing refers to it yet.
 pub(crate) struct PartWriter<'s> {
     store: &'s Store,
-    id: i64,
+    /// Once something of it is stored.
+    stored: Option<Arc<Unused>>,
     number: i64,
     packer: GzEncoder<Vec<u8>>,
     hasher: PartHasher,
@@ -40,23 +45,23 @@ pub(crate) struct PartWriter<'s> {
 
 impl<'s> PartWriter<'s> {
     /// `is_dry`: it is only counted, and nothing stored.
-    pub(crate) fn begin(store: &'s Store, is_dry: bool) -> Result<Self, StoreError> {
-        let id = if is_dry { 0 } else { Self::new_row(store)? };
+    pub(crate) fn begin(store: &'s Store, is_dry: bool) -> Self {
         let packer = GzEncoder::new(Vec::with_capacity(2 * CHUNK_BYTES), Compression::fast());
-        Ok(Self { store, id, number: 0, packer, hasher: PartHasher::default(), bytes: 0, ids: 0, is_dry })
+        Self { store, stored: None, number: 0, packer, hasher: PartHasher::default(), bytes: 0, ids: 0, is_dry }
     }
 
-    fn new_row(store: &Store) -> Result<i64, StoreError> {
-        blocking(store.write(|transaction| {
+    fn row(&mut self) -> Result<i64, StoreError> {
+        if let Some(stored) = &self.stored {
+            return Ok(stored.id);
+        }
+        let id = blocking(self.store.write(|transaction| {
             let id = transaction.new_id()?;
             let values = [id.into(), "".into(), now_ms().into()];
             transaction.execute("INSERT INTO part (id, sha256, created_ms) VALUES ($1, $2, $3)", &values)?;
             Ok::<_, StoreError>(id)
-        }))
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ids == 0
+        }))?;
+        self.stored = Some(Arc::new(Unused { store: self.store.clone(), id }));
+        Ok(id)
     }
 
     /// The next id; they come in order.
@@ -73,25 +78,29 @@ impl<'s> PartWriter<'s> {
         Ok(())
     }
 
-    /// The part's id in the database, and what lists say of it.
-    pub(crate) fn finish(mut self, removes: bool) -> Result<(i64, Part), StoreError> {
+    /// `None` where there were no ids.
+    pub(crate) fn finish(mut self, removes: bool) -> Result<Option<Written>, StoreError> {
+        if self.ids == 0 {
+            return Ok(None);
+        }
         let packer = std::mem::replace(&mut self.packer, GzEncoder::new(Vec::new(), Compression::none()));
         let rest = packer.finish().map_err(|error| StoreError::Broken(error.to_string()))?;
         self.write(rest)?;
         let sha256 = self.hasher.finish();
-        let values = [sha256.to_string().into(), self.id.into()];
-        if !self.is_dry {
+        if let Some(stored) = &self.stored {
+            let values = [sha256.to_string().into(), stored.id.into()];
             let sql = "UPDATE part SET sha256 = $1 WHERE id = $2";
             blocking(self.store.write(move |transaction| transaction.execute(sql, &values)))?;
         }
-        Ok((self.id, Part { sha256, bytes: self.bytes, ids: self.ids, removes }))
+        let part = Part { sha256, bytes: self.bytes, ids: self.ids, removes };
+        Ok(Some(Written { stored: self.stored, part }))
     }
 
     fn write(&mut self, chunk: Vec<u8>) -> Result<(), StoreError> {
         if self.is_dry {
             return Ok(());
         }
-        let values = [self.id.into(), self.number.into(), chunk.as_slice().into()];
+        let values = [self.row()?.into(), self.number.into(), chunk.as_slice().into()];
         let sql = "INSERT INTO part_chunk (part_id, number, bytes) VALUES ($1, $2, $3)";
         blocking(self.store.write(move |transaction| transaction.execute(sql, &values)))?;
         self.number += 1;
@@ -99,12 +108,68 @@ impl<'s> PartWriter<'s> {
     }
 }
 
+/// A part that is whole.
+pub(crate) struct Written {
+    /// In the database, if it was to be stored.
+    pub(crate) stored: Option<Arc<Unused>>,
+    /// What lists say of it.
+    pub(crate) part: Part,
+}
+
+/// A stored part that no list may be made of yet. When nobody has it any more the database is asked, and it is removed where none is.
+#[derive(Debug)]
+pub(crate) struct Unused {
+    store: Store,
+    id: i64,
+}
+
+/// How long is waited for before each further try to remove a part; what the last one leaves is swept.
+const REMOVED_AFTER_S: [u64; 8] = [0, 1, 2, 5, 30, 60, 300, 900];
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (store, id) = (self.store.clone(), self.id);
+        runtime.spawn(async move {
+            for wait_s in REMOVED_AFTER_S {
+                tokio::time::sleep(Duration::from_secs(wait_s)).await;
+                match remove_unused(&store, id).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::debug!("a part that nobody uses stays for now: {error}"),
+                }
+            }
+        });
+    }
+}
+
+async fn remove_unused(store: &Store, id: i64) -> Result<(), StoreError> {
+    let work = move |transaction: &mut dyn Transaction| {
+        let locks = transaction.for_update();
+        if transaction.row(&format!("SELECT id FROM part WHERE id = $1{locks}"), &[id.into()])?.is_none() {
+            return Ok(0);
+        }
+        // Asked after the lock, so that a transaction that waited for is seen.
+        match transaction.row("SELECT part_id FROM part_use WHERE part_id = $1 LIMIT 1", &[id.into()])? {
+            Some(_) => Ok(0),
+            None => remove_some(transaction, id),
+        }
+    };
+    while store.write(work).await? > 0 {}
+    Ok(())
+}
+
 /// What a list is to be made of.
 #[derive(Clone, Debug)]
 pub(crate) struct NewList {
     pub(crate) list: List,
     /// The part of it that is new, where there is one and it is stored.
-    pub(crate) part_id: Option<i64>,
+    pub(crate) part: Option<Arc<Unused>>,
+}
+
+impl NewList {
+    pub(crate) fn part_id(&self) -> Option<i64> {
+        self.part.as_ref().map(|part| part.id)
+    }
 }
 
 /// Writes a list of all ids that come as one part, from a thread that may block.
@@ -112,14 +177,15 @@ pub(crate) struct NewList {
 /// # Errors
 /// Where the ids can't be read; [`Stored`] within where they can't be stored.
 pub(crate) fn write_list<L: BufRead>(store: &Store, ids: &mut Merge<L>, is_dry: bool) -> io::Result<NewList> {
-    let mut writer = PartWriter::begin(store, is_dry).map_err(Stored::within)?;
+    let mut writer = PartWriter::begin(store, is_dry);
     while let Some(id) = ids.next_id()? {
         writer.push(id).map_err(Stored::within)?;
     }
-    let is_empty = writer.is_empty();
-    let (id, part) = writer.finish(false).map_err(Stored::within)?;
-    let list = List { ids: part.ids, parts: Vec::from_iter((!is_empty).then_some(part)) };
-    Ok(NewList { list, part_id: (!is_dry && !is_empty).then_some(id) })
+    let (part, parts) = match writer.finish(false).map_err(Stored::within)? {
+        Some(Written { stored, part }) => (stored, vec![part]),
+        None => (None, Vec::new()),
+    };
+    Ok(NewList { list: List { ids: parts.iter().map(|part| part.ids).sum(), parts }, part })
 }
 
 /// What the database said to who writes, on its way through [`io::Error`].
@@ -257,18 +323,22 @@ pub(crate) async fn sweep(store: &Store) -> Result<u64, StoreError> {
             return Ok(gone);
         };
         let id = row.integer(0)?;
-        // What is half gone is not taken by a slow upload.
-        transaction.execute("UPDATE part SET sha256 = '' WHERE id = $1", &[id.into()])?;
-        let sql = "DELETE FROM part_chunk WHERE part_id = $1 AND number IN \
-                   (SELECT number FROM part_chunk WHERE part_id = $1 ORDER BY number LIMIT $2)";
-        let chunks = transaction.execute(sql, &[id.into(), SWEPT_AT_ONCE.into()])?;
-        gone += chunks;
-        if chunks == 0 {
-            gone += transaction.execute("DELETE FROM part WHERE id = $1", &[id.into()])?;
-        }
+        gone += remove_some(transaction, id)?;
         Ok::<_, StoreError>(gone)
     };
     store.write(work).await
+}
+
+/// Deletes some of the rows of a part that is locked, and the part with the last of them; how many rows went.
+fn remove_some(transaction: &mut dyn Transaction, id: i64) -> Result<u64, StoreError> {
+    // What is half gone is not taken by a slow upload.
+    transaction.execute("UPDATE part SET sha256 = '' WHERE id = $1", &[id.into()])?;
+    let sql = "DELETE FROM part_chunk WHERE part_id = $1 AND number IN \
+               (SELECT number FROM part_chunk WHERE part_id = $1 ORDER BY number LIMIT $2)";
+    match transaction.execute(sql, &[id.into(), SWEPT_AT_ONCE.into()])? {
+        0 => transaction.execute("DELETE FROM part WHERE id = $1", &[id.into()]),
+        chunks => Ok(chunks),
+    }
 }
 
 fn blocking<T>(work: impl Future<Output = T>) -> T {

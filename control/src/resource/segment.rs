@@ -151,7 +151,8 @@ pub(crate) fn set_list(
     author: &Author,
 ) -> Result<Segment, Problem> {
     must_be_live(segment)?;
-    let NewList { list, part_id } = new;
+    let part_id = new.part_id();
+    let list = new.list;
     if list.content() == segment.list.content() {
         return Ok(segment.clone());
     }
@@ -250,7 +251,7 @@ pub(super) fn take_parts(
         if before.as_ref().is_some_and(|old| old.list.content() == after.list.content()) {
             continue;
         }
-        if let Some(part_id) = lists.get(&after.key).and_then(|new| new.part_id) {
+        if let Some(part_id) = lists.get(&after.key).and_then(NewList::part_id) {
             part::take(transaction, environment.id, after.id, part_id)?;
         }
         part::retire_others(transaction, after.id, &after.list)?;

@@ -27,7 +27,7 @@ use crate::parse::parse_value;
 use crate::problem::Problem;
 use crate::resource::change::Author;
 use crate::resource::environment::Environment;
-use crate::resource::part::{self, NewList, PartWriter, Stored};
+use crate::resource::part::{self, NewList, PartWriter, Stored, Written};
 use crate::resource::segment::{self, Segment, SegmentBody, SegmentKind};
 use crate::resource::token::Scope;
 use crate::store::{Store, StoreError, Transaction};
@@ -277,6 +277,8 @@ async fn upload(app: Arc<App>, place: SegmentPlace, request: Request, batch: Bat
         if new.list.ids > most.ids as u64 {
             return Err(Problem::invalid("", format!("the list would have more than {} ids", most.ids)));
         }
+        // Had until it is known whether the list is made of it.
+        let part = new.part.clone();
         let meanwhile = Arc::new(AtomicBool::new(false));
         let (told, place) = (Arc::clone(&meanwhile), place.clone());
         let outcome = write.clone().run(&app, move |transaction, write| {
@@ -296,6 +298,7 @@ async fn upload(app: Arc<App>, place: SegmentPlace, request: Request, batch: Bat
             answer(StatusCode::OK, &segment::set_list(transaction, &environment, &now, new, action, &write.author)?)
         });
         let outcome = outcome.await;
+        drop(part);
         if !meanwhile.load(Ordering::Relaxed) {
             return outcome;
         }
@@ -338,7 +341,7 @@ fn work_out(store: &Store, old: &Segment, sorted: &mut Sorted, batch: Batch, is_
         Batch::Add => false,
         Batch::Remove => true,
     };
-    let mut writer = PartWriter::begin(store, is_dry).map_err(broken)?;
+    let mut writer = PartWriter::begin(store, is_dry);
     let mut batch_ids = sorted.merge()?;
     // Only what makes a difference: ids that are to come and not there, or to go and there.
     let mut there = Merge::new(part::texts(store, old.id, &old.list).map_err(broken)?)?;
@@ -351,11 +354,9 @@ fn work_out(store: &Store, old: &Segment, sorted: &mut Sorted, batch: Batch, is_
             writer.push(id).map_err(broken)?;
         }
     }
-    let is_empty = writer.is_empty();
-    let (id, part) = writer.finish(removes).map_err(broken)?;
-    if is_empty {
-        return Ok(NewList { list: old.list.clone(), part_id: None });
-    }
+    let Some(Written { stored, part }) = writer.finish(removes).map_err(broken)? else {
+        return Ok(NewList { list: old.list.clone(), part: None });
+    };
     let ids = if removes { old.list.ids.saturating_sub(part.ids) } else { old.list.ids + part.ids };
     let deltas: &[Part] = old.list.parts.get(1..).unwrap_or_default();
     let base_bytes = old.list.parts.first().map_or(0, |base| base.bytes);
@@ -363,7 +364,7 @@ fn work_out(store: &Store, old: &Segment, sorted: &mut Sorted, batch: Batch, is_
     if deltas.len() < DELTAS && delta_bytes <= base_bytes / 4 {
         let mut parts = old.list.parts.clone();
         parts.push(part);
-        return Ok(NewList { list: List { ids, parts }, part_id: (!is_dry).then_some(id) });
+        return Ok(NewList { list: List { ids, parts }, part: stored });
     }
     let stored = part::texts(store, old.id, &old.list).map_err(broken)?.into_iter();
     let stored = stored.map(|(text, removes)| (Box::new(text) as Lines, removes));

@@ -56,6 +56,15 @@ impl Database {
         Self { url, admin, folder, postgres }
     }
 
+    /// How many rows a table has.
+    pub(crate) fn rows(&self, table: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        match &self.postgres {
+            Some(postgres) => postgres.number(&sql),
+            None => rows(Path::new(self.url.strip_prefix("sqlite:").unwrap()), &sql),
+        }
+    }
+
     pub(crate) fn serve(&self) -> Server {
         self.serve_with("")
     }
@@ -100,6 +109,13 @@ pub(crate) fn on_both(test: impl Fn(&Database)) {
         Some(database) => test(&database),
         None => println!("skipped: on PostgreSQL: it is not installed"),
     }
+}
+
+/// What a query for one number finds in a SQLite file.
+pub(crate) fn rows(path: &Path, sql: &str) -> i64 {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let connection = rusqlite::Connection::open_with_flags(path, flags).unwrap();
+    connection.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
 pub(crate) fn program(database: &str) -> Command {

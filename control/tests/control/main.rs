@@ -27,3 +27,4 @@ mod secure;
 mod segments;
 mod traces;
 mod transfer;
+mod uploads;

@@ -117,6 +117,11 @@ impl Postgres {
         self.client().query_one(&sql, &[]).unwrap().get(0)
     }
 
+    /// What a query for one number finds.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        self.client().query_one(sql, &[]).unwrap().get(0)
+    }
+
     fn tell(&self, sql: &str) {
         self.client().batch_execute(sql).unwrap();
     }
