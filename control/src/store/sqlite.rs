@@ -185,13 +185,16 @@ impl rusqlite::ToSql for Value {
 }
 
 pub(super) fn error(error: rusqlite::Error) -> StoreError {
-    use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+    use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE, SQLITE_IOERR_SHMSIZE};
     if let rusqlite::Error::SqliteFailure(failure, _) = &error {
         if matches!(failure.extended_code, SQLITE_CONSTRAINT_UNIQUE | SQLITE_CONSTRAINT_PRIMARYKEY) {
             return StoreError::Taken;
         }
         if failure.code == ErrorCode::DiskFull {
             return StoreError::Full(error.to_string());
+        }
+        if failure.extended_code == SQLITE_IOERR_SHMSIZE {
+            return StoreError::Full("the file beside it that its connections share (-shm) can't be made".to_owned());
         }
         let passes = [
             ErrorCode::DatabaseBusy,

@@ -2,59 +2,103 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use serde_json::json;
 
 use crate::bad_days::check_log;
-use crate::harness::{Client, Reply, Server, eventually, free_port};
+use crate::harness::{Client, Reply, Server, eventually, free_port, rows};
 
 const FLAGS: &str = "/api/v1/projects/shop/flags";
 const CONFIG: &str = "/api/v1/projects/shop/environments/test/flags/a";
 const SEGMENTS: &str = "/api/v1/projects/shop/environments/test/segments";
 
-/// The program, with its database on a small file system of its own.
+/// A database on a small file system of its own.
 struct Room {
-    server: Server,
+    /// Has the file system in a mount namespace of its own, which goes with it.
+    holder: Child,
+    /// How to get in there.
+    way: Vec<String>,
+    database: String,
+    admin: String,
     /// That file system, as it is seen from outside.
     inside: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
 }
 
 impl Room {
-    /// `None`, and a word why, where such a file system is not to be had. The mount goes with the program's namespace, however that ends.
+    /// `None`, and a word why, where such a file system is not to be had.
     fn new(megabytes: usize) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let [small, token, log] = ["small", "token", "log"].map(|name| folder.path().join(name));
+        let [small, token] = ["small", "token"].map(|name| folder.path().join(name));
         fs::create_dir(&small).unwrap();
         let mount = format!("mount -t tmpfs -o size={megabytes}m,mode=755 tmpfs {}", small.display());
-        let ways: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--mount"]];
-        let works = |way: &&[&str]| {
+        let ways: [(&[&str], &[&str]); 2] = [
+            (&["--mount"], &["--mount"]),
+            (&["--user", "--map-root-user", "--mount"], &["--user", "--preserve-credentials", "--mount"]),
+        ];
+        let works = |(way, _): &(&[&str], &[&str])| {
             let tried = Command::new("unshare").args(*way).args(["sh", "-c", &mount]).stderr(Stdio::null()).status();
             tried.is_ok_and(|status| status.success())
         };
-        let Some(way) = ways.into_iter().find(works) else {
+        let Some((out, back)) = ways.into_iter().find(works) else {
             println!("skipped: a file system in a mount namespace of its own is not allowed here");
             return None;
         };
-        let listen = format!("127.0.0.1:{}", free_port());
         let program = env!("CARGO_BIN_EXE_flags-control");
-        let script = format!(
-            "{mount} && {program} init >{} && exec {program} serve --listen {listen} --log-level warn",
-            token.display()
-        );
+        let script = format!("{mount} && {program} init >{} && exec sleep 600", token.display());
         let mut command = Command::new("unshare");
-        command.args(way).args(["sh", "-c", &script]).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
-        let child = command.env("FLAGS_CONTROL_DATABASE", format!("sqlite:{}", small.join("db").display())).spawn();
-        let child = child.unwrap();
-        let inside = PathBuf::from(format!("/proc/{}/root{}", child.id(), small.display()));
-        let url = format!("http://{listen}");
-        eventually("the program is up", || Client::new(&url, "").get("/healthz").status == 200);
-        let admin = fs::read_to_string(token).unwrap();
-        Some(Self { server: Server::of(child, url, admin.trim(), log), inside, _folder: folder })
+        command.args(out).args(["sh", "-c", &script]).stdout(Stdio::null()).stderr(Stdio::null());
+        let database = format!("sqlite:{}", small.join("db").display());
+        let holder = command.env("FLAGS_CONTROL_DATABASE", &database).spawn().unwrap();
+        let pid = holder.id();
+        let way = ["--target", &pid.to_string()].iter().chain(back).map(|part| (*part).to_owned()).collect();
+        let inside = PathBuf::from(format!("/proc/{pid}/root{}", small.display()));
+        let admin = || fs::read_to_string(&token).unwrap_or_default();
+        eventually("there is a database", || admin().ends_with('\n'));
+        Some(Self { holder, way, database, admin: admin().trim().to_owned(), inside, folder })
+    }
+
+    /// The program, in there.
+    fn program(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(&self.way).arg(env!("CARGO_BIN_EXE_flags-control")).env("FLAGS_CONTROL_DATABASE", &self.database);
+        command
+    }
+
+    /// How many rows tables have, in a copy outside.
+    fn rows(&self, tables: [&str; 2]) -> [i64; 2] {
+        let copy = self.folder.path().join("copy");
+        assert!(self.program().arg("backup").arg(&copy).status().unwrap().success());
+        let rows = tables.map(|table| rows(&copy, &format!("SELECT count(*) FROM {table}")));
+        fs::remove_file(copy).unwrap();
+        rows
+    }
+
+    /// Serves, which may not come to pass.
+    fn start(&self) -> Server {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let log = self.folder.path().join(format!("log-{listen}"));
+        let mut command = self.program();
+        command.args(["serve", "--listen", &listen, "--log-level", "warn"]);
+        let child = command.stdout(Stdio::null()).stderr(File::create(&log).unwrap()).spawn().unwrap();
+        Server::of(child, format!("http://{listen}"), &self.admin, log)
+    }
+
+    fn serve(&self) -> Server {
+        let server = self.start();
+        eventually("the program is up", || Client::new(&server.url, "").get("/healthz").status == 200);
+        server
     }
 
     /// Leaves no room at all.
@@ -89,7 +133,8 @@ fn is_no_room(reply: Reply) {
 #[test]
 fn a_full_disk_stops_writes_and_nothing_else() {
     let Some(room) = Room::new(12) else { return };
-    let admin = room.server.furnished();
+    let server = room.serve();
+    let admin = server.furnished();
     admin.post(FLAGS, json!({"key": "a"})).expect(201);
     admin.post(SEGMENTS, json!({"key": "vip", "kind": "list"})).expect(201);
     let stream = admin.stream("shop/test", Some("1.1"));
@@ -152,5 +197,40 @@ fn a_full_disk_stops_writes_and_nothing_else() {
     }
     let ids = admin.send("POST", &format!("{SEGMENTS}/vip/ids/add"), Some("user-1\n".to_owned()));
     assert_eq!(ids.expect(200)["ids"], 1, "nothing of what was refused");
-    assert!(Path::new(&room.inside).join("db").exists());
+    eventually("of the uploads that found no room nothing is left", || room.rows(["part", "part_chunk"]) == [1, 1]);
+}
+
+#[test]
+fn a_start_on_a_full_disk_serves_what_is_there_or_says_what_is_missing() {
+    let Some(room) = Room::new(12) else { return };
+    let mut server = room.serve();
+    server.furnished().post(FLAGS, json!({"key": "a"})).expect(201);
+    for signal in [nix::sys::signal::Signal::SIGKILL, nix::sys::signal::Signal::SIGTERM] {
+        room.fill();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(server.child.id().try_into().unwrap()), signal).unwrap();
+        server.child.wait().unwrap();
+        server = room.serve();
+        let admin = server.admin();
+        eventually("hosts are served", || admin.get("/sync/v1/shop/test/snapshot").etag() == "\"1.2\"");
+        assert_eq!(admin.get(CONFIG).expect(200)["state"], "DISABLED");
+        admin.get("/readyz").expect(200);
+        eventually("nothing more fits", || {
+            let ballast = json!({"metadata": {"ballast": "x".repeat(100_000)}});
+            admin.patch(&format!("{CONFIG}?dry_run=true"), ballast.clone()).expect(200);
+            admin.patch(CONFIG, ballast).status == 503
+        });
+        assert_eq!(admin.get("/sync/v1/shop/test/snapshot").etag(), "\"1.2\"");
+        room.make_room();
+    }
+    // Where nobody has the database open SQLite has nothing beside it, and has to make that before it can read.
+    drop(server);
+    assert!(room.program().arg("migrate").stdout(Stdio::null()).status().unwrap().success());
+    assert!(!room.inside.join("db-shm").exists());
+    room.fill();
+    let mut failing = room.start();
+    assert_eq!(failing.child.wait().unwrap().code(), Some(1));
+    assert!(failing.log().starts_with("flags-control: the database has no room left: "), "{}", failing.log());
+    room.make_room();
+    let server = room.serve();
+    server.admin().patch(CONFIG, json!({"state": "ENABLED"})).expect(200);
 }
