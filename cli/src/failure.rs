@@ -45,6 +45,14 @@ impl Failure {
         }
     }
 
+    /// With what it is about before it.
+    pub(crate) fn within(self, what: &str) -> Self {
+        match self {
+            Self::Impossible { message, hint } => Self::Impossible { message: format!("{what}: {message}"), hint },
+            other => other,
+        }
+    }
+
     /// Says it on stderr and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (message, hint, code) = match self {

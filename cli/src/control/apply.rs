@@ -3,7 +3,7 @@
 //! ```text
 //! read files, read the control plane ──► steps ──► shown ──► confirmed ──► one write each, only if nothing moved since
 //!
-//! 0. environments get their metadata
+//! 0. lists get their ids: first it is all tried, as these may be refused for their size; then environments get their metadata
 //! 1. flags come (back), and get the variants that they have now or shall have
 //! 2. what they do, those that others need first
 //! 3. what they are, to the letter
@@ -21,7 +21,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     client::{Control, WriteArguments},
-    desired::{self, Environments, Wanted, normal},
+    desired::{self, Around, Wanted, normal},
+    lists::{self, Segments},
     profile::Target,
 };
 use crate::{
@@ -33,7 +34,8 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(after_help = "\
 DIR/ENVIRONMENT.json, .yaml or .yml is a flagd definition of that environment; its flags may also have the control plane's \
-type, description, owner, tags, kind, expiresMs, rollout, prerequisites and offVariant.
+type, description, owner, tags, kind, expiresMs, rollout, prerequisites and offVariant. Files of ids that its metadata names \
+(lists, list.NAME) are its list segments.
 
 Exit codes: 0 nothing differs, or it is done; 1 the question was answered with no; 2 with --plan: something differs.
 
@@ -76,18 +78,24 @@ struct Present {
 struct Metadata {
     wanted: Map<String, Value>,
     present: Value,
-    revision: Option<i64>,
 }
 
 /// One difference.
 #[derive(Debug)]
 struct Step {
     action: Action,
-    /// Of a flag; else of the environment itself.
-    key: Option<String>,
+    of: Of,
     environment: Option<String>,
     /// Member, before, after.
     aspects: Vec<(String, Value, Value)>,
+}
+
+/// What differs.
+#[derive(Debug)]
+enum Of {
+    Environment,
+    List(String),
+    Flag(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +107,13 @@ enum Action {
 }
 
 pub(crate) fn run(arguments: &Apply, output: &mut Output) -> Result<Exit, Failure> {
-    let (wanted, environments) = desired::read(&arguments.file)?;
+    let (mut wanted, environments) = desired::read(&arguments.file)?;
     let control = Control::open(&arguments.target)?;
+    let lists = differing_lists(&control, &environments, &mut wanted)?;
     let present = present(&control, &wanted, &environments)?;
     let metadata = differing_metadata(&control, &environments)?;
-    let mut steps: Vec<Step> = metadata.iter().map(|(environment, metadata)| metadata.step(environment)).collect();
+    let mut steps: Vec<Step> = lists.iter().map(|(environment, change)| list_step(environment, change)).collect();
+    steps.extend(metadata.iter().map(|(environment, metadata)| metadata.step(environment)));
     steps.extend(self::steps(&wanted, &present, arguments.prune));
     if !output.json {
         for step in &steps {
@@ -118,6 +128,11 @@ pub(crate) fn run(arguments: &Apply, output: &mut Output) -> Result<Exit, Failur
         let write =
             WriteArguments { comment: arguments.comment.clone(), dry_run: false, deliberate: arguments.deliberate };
         let writer = Writer { control: &control, write };
+        if steps.len() > 1 {
+            // Else it is the only one, and changes nothing where it is refused.
+            lists.iter().try_for_each(|(environment, change)| change.check(&control, environment, &writer.write))?;
+        }
+        lists.iter().try_for_each(|(environment, change)| change.make(&control, environment, &writer.write))?;
         for (environment, metadata) in &metadata {
             writer.describe(environment, metadata)?;
         }
@@ -160,7 +175,7 @@ fn confirmed(steps: usize, output: &mut Output) -> Result<bool, Failure> {
 fn present(
     control: &Control,
     wanted: &BTreeMap<String, Wanted>,
-    environments: &Environments,
+    environments: &BTreeMap<String, Around>,
 ) -> Result<BTreeMap<String, Present>, Failure> {
     // An environment that is not there is found out before anything is written.
     let mut listed = BTreeMap::new();
@@ -188,15 +203,52 @@ fn present(
     Ok(present)
 }
 
+/// The lists that differ from what files have, each with its environment. What flags take with them that is a segment of that
+/// rule where they go is left to the segment, as an import does.
+fn differing_lists<'e>(
+    control: &Control,
+    environments: &'e BTreeMap<String, Around>,
+    wanted: &mut BTreeMap<String, Wanted>,
+) -> Result<Vec<(&'e str, lists::Change<'e>)>, Failure> {
+    let mut differing = Vec::new();
+    for (environment, around) in environments {
+        let segments = Segments::of(control, environment)?;
+        segments.check_named(&around.name, &around.named, &around.lists)?;
+        for config in wanted.values_mut().filter_map(|wanted| wanted.configs.get_mut(environment)) {
+            let own = config["evaluators"].as_object();
+            let are_segments = own.is_some_and(|own| own.iter().all(|(name, rule)| segments.has_rule(name, rule)));
+            if let Some(config) = config.as_object_mut().filter(|_| are_segments) {
+                config.remove("evaluators");
+            }
+        }
+        let changes = lists::changes(control, environment, &around.lists, &segments)?;
+        differing.extend(changes.into_iter().map(|change| (environment.as_str(), change)));
+    }
+    Ok(differing)
+}
+
+fn list_step(environment: &str, change: &lists::Change<'_>) -> Step {
+    let action = match (change.is_new(), change.is_archived()) {
+        (true, _) => Action::Create,
+        (false, true) => Action::Restore,
+        (false, false) => Action::Change,
+    };
+    let (of, environment) = (Of::List(change.key().to_owned()), Some(environment.to_owned()));
+    Step { action, of, environment, aspects: change.aspects() }
+}
+
 /// The environments whose metadata differs from what their files say.
-fn differing_metadata(control: &Control, environments: &Environments) -> Result<BTreeMap<String, Metadata>, Failure> {
+fn differing_metadata(
+    control: &Control,
+    environments: &BTreeMap<String, Around>,
+) -> Result<BTreeMap<String, Metadata>, Failure> {
     let mut differing = BTreeMap::new();
-    for (environment, wanted) in environments {
-        let Some(wanted) = wanted.clone() else { continue };
+    for (environment, around) in environments {
+        let Some(wanted) = around.metadata.clone() else { continue };
         let mut found = control.get(&control.in_project(&["environments", environment])?)?.body;
-        let (present, revision) = (found["metadata"].take(), found["revision"].as_i64());
+        let present = found["metadata"].take();
         if present.as_object() != Some(&wanted) {
-            differing.insert(environment.clone(), Metadata { wanted, present, revision });
+            differing.insert(environment.clone(), Metadata { wanted, present });
         }
     }
     Ok(differing)
@@ -209,7 +261,7 @@ fn steps(wanted: &BTreeMap<String, Wanted>, present: &BTreeMap<String, Present>,
         let found = present.get(key);
         let flag = found.map_or(&Value::Null, |found| &found.flag);
         let mut step = |action, environment: Option<&String>, aspects| {
-            steps.push(Step { action, key: Some(key.clone()), environment: environment.cloned(), aspects });
+            steps.push(Step { action, of: Of::Flag(key.clone()), environment: environment.cloned(), aspects });
         };
         let about = aspects(&wanted.about, flag);
         match found {
@@ -235,7 +287,7 @@ fn steps(wanted: &BTreeMap<String, Wanted>, present: &BTreeMap<String, Present>,
         let gone = present.iter().filter(|(key, it)| !wanted.contains_key(*key) && it.flag["archived"] != true);
         steps.extend(gone.map(|(key, _)| Step {
             action: Action::Archive,
-            key: Some(key.clone()),
+            of: Of::Flag(key.clone()),
             environment: None,
             aspects: Vec::new(),
         }));
@@ -258,23 +310,33 @@ impl Step {
             Action::Archive => ("-", Look::Bad),
         };
         let place = self.environment.as_ref().map(|environment| format!("({environment})"));
-        let names: Vec<&str> = self.key.as_deref().into_iter().chain(place.as_deref()).collect();
+        let of = match &self.of {
+            Of::Environment => None,
+            // As rules call it.
+            Of::List(key) => Some(format!("$lists.{key}")),
+            Of::Flag(key) => Some(key.clone()),
+        };
+        let is_list = matches!(self.of, Of::List(_));
+        let names: Vec<&str> = of.as_deref().into_iter().chain(place.as_deref()).collect();
         let name = output.paint(look, &Cell::new(format!("{sign} {}", names.join(" "))).plain());
         let shown = |value: &Value| match value {
             Value::Null => "none".to_owned(),
+            // Of a hash the begin tells one from another.
+            Value::String(hash) if is_list => clip(hash, 13),
             value => clip(&value.to_string(), MOST),
         };
-        let aspects: Vec<String> = match self.action {
-            Action::Create => vec!["created".to_owned()],
-            Action::Restore => vec!["restored".to_owned()],
-            Action::Archive => vec!["archived".to_owned()],
-            Action::Change => {
-                let aspect = |(name, before, after): &(String, Value, Value)| {
-                    format!("{} {} → {}", Cell::new(name).plain(), shown(before), shown(after))
-                };
-                self.aspects.iter().map(aspect).collect()
-            }
+        let done = match self.action {
+            Action::Create => Some("created"),
+            Action::Restore => Some("restored"),
+            Action::Archive => Some("archived"),
+            Action::Change => None,
         };
+        let mut aspects: Vec<String> = done.map(str::to_owned).into_iter().collect();
+        if done.is_none() || is_list {
+            aspects.extend(self.aspects.iter().map(|(name, before, after)| {
+                format!("{} {} → {}", Cell::new(name).plain(), shown(before), shown(after))
+            }));
+        }
         format!("{name}  {}", aspects.join("; "))
     }
 
@@ -288,7 +350,12 @@ impl Step {
         let aspect =
             |(name, before, after): &(String, Value, Value)| json!({"name": name, "before": before, "after": after});
         let aspects: Vec<Value> = self.aspects.iter().map(aspect).collect();
-        json!({"action": action, "flag": self.key, "environment": self.environment, "aspects": aspects})
+        let (flag, list) = match &self.of {
+            Of::Environment => (None, None),
+            Of::List(key) => (None, Some(key)),
+            Of::Flag(key) => (Some(key), None),
+        };
+        json!({"action": action, "flag": flag, "list": list, "environment": self.environment, "aspects": aspects})
     }
 }
 
@@ -301,7 +368,12 @@ struct Writer<'c> {
 impl Metadata {
     fn step(&self, environment: &str) -> Step {
         let aspect = ("metadata".to_owned(), self.present.clone(), Value::Object(self.wanted.clone()));
-        Step { action: Action::Change, key: None, environment: Some(environment.to_owned()), aspects: vec![aspect] }
+        Step {
+            action: Action::Change,
+            of: Of::Environment,
+            environment: Some(environment.to_owned()),
+            aspects: vec![aspect],
+        }
     }
 
     /// The merge patch that leads from what it is to what it shall be.
@@ -317,7 +389,14 @@ impl Metadata {
 impl Writer<'_> {
     fn describe(&self, environment: &str, metadata: &Metadata) -> Result<(), Failure> {
         let path = self.control.in_project(&["environments", environment])?;
-        self.control.write("PATCH", &path, Some(&metadata.patch()), &self.write, metadata.revision).map(drop)
+        // What this run did to lists has moved the revision.
+        let now = self.control.get(&path)?.body;
+        if now["metadata"] != metadata.present {
+            return Err(Failure::new(format!("the metadata of {environment} has changed since the plan was made"))
+                .hint("run it again"));
+        }
+        let revision = now["revision"].as_i64();
+        self.control.write("PATCH", &path, Some(&metadata.patch()), &self.write, revision).map(drop)
     }
 
     fn apply(

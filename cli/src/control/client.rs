@@ -6,6 +6,7 @@
 //! anything else but 2xx ──► a problem document, shown
 //! ```
 
+mod download;
 mod early;
 mod upload;
 

@@ -1,10 +1,11 @@
 //! What flag files say a project should be.
 //!
 //! `DIR/ENVIRONMENT.json` (or `.yaml`, `.yml`) is a flagd definition whose flags may have the API's members too. A flag's members of [`ABOUT`] are what it is in
-//! all environments, the others what it does in this one. Each flag takes the `$evaluators` that it names with it; the file's `metadata` is the environment's.
+//! all environments, the others what it does in this one. Each flag takes the `$evaluators` that it names with it; the file's `metadata` is the environment's,
+//! but for what names files of ids, which are the environment's lists.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -14,7 +15,10 @@ use libflags::{
 };
 use serde_json::{Map, Value, json};
 
-use super::flag::type_of;
+use super::{
+    flag::type_of,
+    lists::{self, Local},
+};
 use crate::{check::definitions_in, failure::Failure};
 
 /// The members that mean the same in all environments.
@@ -32,19 +36,29 @@ pub(super) struct Wanted {
     pub(super) configs: BTreeMap<String, Value>,
 }
 
-/// The metadata that files give their environments, by environment; `None` where a file says nothing of any.
-pub(super) type Environments = BTreeMap<String, Option<Map<String, Value>>>;
+/// What a file says of its environment beside the flags.
+#[derive(Debug, Default)]
+pub(super) struct Around {
+    /// The file.
+    pub(super) name: String,
+    /// `None` where it says nothing of any.
+    pub(super) metadata: Option<Map<String, Value>>,
+    /// Those that it declares.
+    pub(super) lists: BTreeMap<String, Local>,
+    /// The lists that its rules refer to.
+    pub(super) named: BTreeSet<String>,
+}
 
-/// All that the files in a directory say, by flag; and the environments they are of.
-pub(super) fn read(directory: &Path) -> Result<(BTreeMap<String, Wanted>, Environments), Failure> {
+/// All that the files in a directory say, by flag; and by environment.
+pub(super) fn read(directory: &Path) -> Result<(BTreeMap<String, Wanted>, BTreeMap<String, Around>), Failure> {
     let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
-    let mut environments = Environments::new();
+    let mut environments = BTreeMap::new();
     for path in definitions_in(directory)? {
         let environment = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
         if environments.contains_key(&environment) {
             return Err(Failure::new(format!("{} is of {environment}, as is another file", path.display())));
         }
-        let (flags, metadata) = flags(&path)?;
+        let (flags, around) = flags(&path)?;
         for (key, flag) in flags {
             let (about, config) = apart(&path, &key, flag)?;
             let wanted = wanted.entry(key.clone()).or_default();
@@ -60,7 +74,7 @@ pub(super) fn read(directory: &Path) -> Result<(BTreeMap<String, Wanted>, Enviro
             }
             wanted.configs.insert(environment.clone(), config);
         }
-        environments.insert(environment, metadata);
+        environments.insert(environment, around);
     }
     for (key, wanted) in &mut wanted {
         let first = wanted.about.get("variants").and_then(|variants| variants.as_object()?.values().next());
@@ -72,26 +86,26 @@ pub(super) fn read(directory: &Path) -> Result<(BTreeMap<String, Wanted>, Enviro
     Ok((wanted, environments))
 }
 
-/// The flags of a file as JSON, each with the evaluators that it names; and the file's metadata.
-#[expect(clippy::type_complexity, reason = "two things that are taken apart at once")]
-fn flags(path: &PathBuf) -> Result<(BTreeMap<String, Map<String, Value>>, Option<Map<String, Value>>), Failure> {
+/// The flags of a file as JSON, each with the evaluators that it names; and what is around them.
+fn flags(path: &PathBuf) -> Result<(BTreeMap<String, Map<String, Value>>, Around), Failure> {
     let document =
         Document::load(path, &Limits::default()).map_err(|error| Failure::new(error.to_problem().to_string()))?;
+    let not_json = |error: serde_json::Error| Failure::new(format!("{}: {error}", path.display()));
+    let mut whole: Value = serde_json::from_str(document.json()).map_err(not_json)?;
+    let mut around = Around { name: path.display().to_string(), ..Around::default() };
+    lists::named_in(&whole, &mut around.named);
+    around.lists = lists::read(&document, path.parent().unwrap_or(Path::new("")))?;
+    let document = document.with_lists(lists::names_only(around.named.clone()));
     let compiled = Compiler::new(Limits::default()).compile(std::slice::from_ref(&document), &Selector::All);
     let problems = compiled.map_err(|error| Failure::new(format!("{}: {error}", path.display())))?.problems;
     let errors: Vec<String> = problems.iter().filter(|problem| problem.is_error()).map(ToString::to_string).collect();
     if !errors.is_empty() {
         return Err(Failure::new(errors.join("\n")));
     }
-    let not_json = |error: serde_json::Error| Failure::new(format!("{}: {error}", path.display()));
-    let mut whole: Value = serde_json::from_str(document.json()).map_err(not_json)?;
     let evaluators = whole["$evaluators"].take();
-    let mut metadata = whole["metadata"].as_object().cloned();
-    if let Some(metadata) = &mut metadata {
-        metadata.retain(|_, value| !value.is_null());
-    }
-    if !document.lists().is_empty() {
-        return Err(Failure::new(format!("{} names id lists: the control plane has them as segments", path.display())));
+    around.metadata = whole["metadata"].as_object().cloned();
+    if let Some(metadata) = &mut around.metadata {
+        metadata.retain(|name, value| !value.is_null() && !lists::is_declaration(name));
     }
     let mut flags = BTreeMap::new();
     for flag in document.flags() {
@@ -105,7 +119,7 @@ fn flags(path: &PathBuf) -> Result<(BTreeMap<String, Map<String, Value>>, Option
         }
         flags.insert(flag.key().to_owned(), json);
     }
-    Ok((flags, metadata))
+    Ok((flags, around))
 }
 
 /// The evaluators that a rule names, and that these name.

@@ -1,9 +1,8 @@
 //! `flagsctl env`: the environments of a project.
 
-use std::path::PathBuf;
+mod transfer;
 
 use clap::{Args, Subcommand};
-use libflags::definition::{Document, Limits};
 use serde_json::json;
 
 use super::{
@@ -37,8 +36,8 @@ enum Command {
     },
     Create(Create),
     Rollback(Rollback),
-    Export(Export),
-    Import(Import),
+    Export(transfer::Export),
+    Import(transfer::Import),
     Clone(CloneFrom),
     Hosts(Hosts),
 }
@@ -70,31 +69,6 @@ struct Create {
 struct Rollback {
     /// The revision, as `flagsctl log` shows it
     revision: u64,
-    #[command(flatten)]
-    change: ChangeArguments,
-    #[command(flatten)]
-    target: Target,
-}
-
-/// Print what flags do in an environment, as a flagd file that `import` makes the same of
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  flagsctl env export --env production > production.json")]
-struct Export {
-    /// What hosts get, for any flagd, instead of what people have said
-    #[arg(long)]
-    compiled: bool,
-    #[command(flatten)]
-    target: Target,
-}
-
-/// Make an environment's flags what a flagd file says, as one change
-///
-/// Flags that are new come, disabled in other environments; flags that the file does not have stay as they are.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  flagsctl env import flags.yaml --env production --dry-run")]
-struct Import {
-    /// The file: JSON, or YAML where its name says so
-    file: PathBuf,
     #[command(flatten)]
     change: ChangeArguments,
     #[command(flatten)]
@@ -134,8 +108,8 @@ pub(crate) fn run(environments: &Environments, output: &mut Output) -> Result<Ex
         Command::Show { target } => show(target, output),
         Command::Create(arguments) => create(arguments, output),
         Command::Rollback(arguments) => roll_back(arguments, output),
-        Command::Export(arguments) => export(arguments, output),
-        Command::Import(arguments) => import(arguments, output),
+        Command::Export(arguments) => transfer::export(arguments, output),
+        Command::Import(arguments) => transfer::import(arguments, output),
         Command::Clone(arguments) => clone(arguments, output),
         Command::Hosts(arguments) => hosts(arguments, output),
     }
@@ -206,36 +180,6 @@ fn roll_back(arguments: &Rollback, output: &mut Output) -> Result<Exit, Failure>
     } else {
         format!("{place} is as it was at revision {to}, now at revision {}", done["revision"])
     };
-    told(output, &done, &change.write, &sentence)
-}
-
-fn export(arguments: &Export, output: &mut Output) -> Result<Exit, Failure> {
-    let control = Control::open(&arguments.target)?;
-    let mut path = control.in_project(&["environments", control.environment_key()?, "export"])?;
-    if arguments.compiled {
-        path.push_str("?compiled=true");
-    }
-    let file = control.get(&path)?.body;
-    output.document(&file)?;
-    Ok(Exit::Done)
-}
-
-fn import(arguments: &Import, output: &mut Output) -> Result<Exit, Failure> {
-    let control = Control::open(&arguments.target)?;
-    let document = Document::load(&arguments.file, &Limits::default());
-    let document = document.map_err(|error| Failure::new(error.to_problem().to_string()))?;
-    let file: serde_json::Value = serde_json::from_str(document.json())
-        .map_err(|error| Failure::new(format!("{}: {error}", arguments.file.display())))?;
-    let path = control.in_project(&["environments", control.environment_key()?, "import"])?;
-    let change = &arguments.change;
-    let done = control.write("POST", &path, Some(&file), &change.write, change.if_revision)?.body;
-    let number = |name: &str| done[name].as_array().map_or(0, Vec::len);
-    let (created, changed, unchanged) = (number("created"), number("changed"), &done["unchanged"]);
-    let metadata = if done["metadata"] == true { ", other metadata" } else { "" };
-    let (place, revision) = (control.place()?, &done["revision"]);
-    let sentence = format!(
-        "{place}: {created} created, {changed} changed, {unchanged} as they were{metadata}, at revision {revision}"
-    );
     told(output, &done, &change.write, &sentence)
 }
 

@@ -5,6 +5,7 @@ mod client;
 mod desired;
 mod environment;
 pub(crate) mod flag;
+mod lists;
 mod log;
 mod profile;
 mod project;

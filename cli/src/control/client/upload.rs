@@ -19,7 +19,7 @@ use super::{Answer, Control, LONGEST_WAIT, RETRIES, Raw, WriteArguments, if_matc
 use crate::failure::Failure;
 
 /// From connecting to the answer's end. The control plane gives up after 10 min, unless it is told otherwise.
-const TIMEOUT: Duration = Duration::from_secs(3600);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What is sent as it is read.
 pub(in crate::control) trait Streamed: Read {

@@ -8,6 +8,8 @@ mod progress;
 mod show;
 mod source;
 
+pub(super) use source::Ids;
+
 use clap::{Args, Subcommand};
 
 use super::{

@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::ValueEnum;
+use libflags::definition::ListFormat;
 
 use super::progress::Progress;
 use crate::{control::client::Streamed, failure::Failure};
@@ -24,7 +25,7 @@ pub(super) enum Format {
 
 /// Ids on their way.
 #[derive(Debug)]
-pub(super) struct Ids {
+pub(in crate::control) struct Ids {
     from: From,
     /// As people are told.
     name: String,
@@ -56,6 +57,20 @@ impl Ids {
         Ok(Self::new(From::File(file), name, format.unwrap_or(named), is_packed, total))
     }
 
+    /// Those of a file beside a definition.
+    pub(in crate::control) fn of_list(path: &Path, format: ListFormat) -> Result<Self, Failure> {
+        let name = path.display().to_string();
+        let failed = |error: io::Error| Failure::new(format!("cannot read {name}: {error}"));
+        let file = File::open(path).map_err(failed)?;
+        let total = Some(file.metadata().map_err(failed)?.len());
+        let format = match format {
+            ListFormat::Csv => Format::Csv,
+            ListFormat::JsonLines => Format::Jsonl,
+            _ => Format::Text,
+        };
+        Ok(Self::new(From::File(file), &name, format, false, total))
+    }
+
     /// These. As JSON, so that the control plane sees where one ends, whatever is in it.
     pub(super) fn given(ids: &[String]) -> Self {
         let lines: String = ids.iter().map(|id| format!("{}\n", serde_json::Value::from(id.as_str()))).collect();
@@ -71,7 +86,7 @@ impl Ids {
     ///
     /// # Errors
     /// Where they could not be read, which the control plane has only seen to break off.
-    pub(super) fn end(&mut self) -> Result<u64, Failure> {
+    pub(in crate::control) fn end(&mut self) -> Result<u64, Failure> {
         let sent = self.progress.end();
         match self.failed.take() {
             Some(error) => Err(Failure::new(format!("cannot read {}: {error}; nothing was changed", self.name))),
