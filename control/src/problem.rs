@@ -44,6 +44,7 @@ pub(crate) struct Document<'p> {
     status: u16,
     detail: &'p str,
     #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+    #[schemars(default)]
     errors: &'p [Fault],
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<i64>,

@@ -120,6 +120,12 @@ fn answer(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let json = |schema: Value| json!({"description": "Done", "content": {"application/json": {"schema": schema}}});
     match operation.answer {
         Answer::One(schema) => json(schema(generator).to_value()),
+        Answer::WithSecret(schema, name) => {
+            let about = "Not told again, also where the request is sent again";
+            let mut schema = schema(generator).to_value();
+            schema["properties"][name] = json!({"type": "string", "description": about});
+            json(schema)
+        }
         Answer::List(schema) => {
             let next = json!({"type": "string", "description": "The cursor of the next part; absent at the end"});
             let items = json!({"type": "array", "items": schema(generator)});

@@ -9,7 +9,7 @@ use crate::resource::environment::{EnvironmentBody, EnvironmentView, NewEnvironm
 use crate::resource::flag::FlagView;
 use crate::resource::project::{NewProject, Project};
 use crate::resource::schedule::{NewSchedule, Schedule};
-use crate::resource::segment::SegmentBody;
+use crate::resource::segment::{SegmentBody, SegmentView};
 use crate::resource::token::Token;
 use crate::resource::transfer::Imported;
 use crate::routes::request::Page;
@@ -37,6 +37,8 @@ pub(super) enum Answer {
     One(Of),
     /// A page of these.
     List(Of),
+    /// One, with a secret of this name that is told this once.
+    WithSecret(Of, &'static str),
     /// An object of these members.
     Members(&'static [(&'static str, Of)]),
     /// Of a media type.
@@ -44,7 +46,7 @@ pub(super) enum Answer {
     Nothing,
 }
 
-use Answer::{List, Members, Nothing, One, Text};
+use Answer::{List, Members, Nothing, One, Text, WithSecret};
 
 type Object = Map<String, Value>;
 
@@ -291,7 +293,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "createToken",
         "Make a token; the answer has it as `token`, this once",
         Some(of::<token::NewToken>),
-        One(of::<Token>),
+        WithSecret(members::<Token>, "token"),
     )
     .makes()
     .scope("admin"),
@@ -302,7 +304,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "rotateToken",
         "Make a token like another, which ends; the answer has it as `token`, this once",
         Some(of::<token::Rotate>),
-        One(of::<Token>),
+        WithSecret(members::<Token>, "token"),
     )
     .makes()
     .scope("admin"),
@@ -320,13 +322,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Text("text/event-stream"),
     )
     .scope("sync"),
-    read("/healthz", "live", "Whether the process is up", One(of::<Object>)).scope(""),
-    read("/readyz", "ready", "Whether the database is read and written", One(of::<Object>)).scope(""),
+    read("/healthz", "live", "Whether the process is up", Text("text/plain")).scope(""),
+    read("/readyz", "ready", "Whether the database is read and written", Text("text/plain")).scope(""),
     read(
         "/api/v1/projects/{project}/environments/{environment}/segments",
         "listSegments",
         "The segments of an environment",
-        List(of::<Object>),
+        List(of::<SegmentView<'static>>),
     )
     .asks(members::<Page>),
     write(
@@ -335,14 +337,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "createSegment",
         "Make a segment",
         Some(of::<segment::NewSegment>),
-        One(of::<Object>),
+        One(of::<SegmentView<'static>>),
     )
     .makes(),
     read(
         "/api/v1/projects/{project}/environments/{environment}/segments/{segment}",
         "showSegment",
         "A segment",
-        One(of::<Object>),
+        One(of::<SegmentView<'static>>),
     ),
     write(
         "put",
@@ -350,7 +352,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "replaceSegment",
         "Replace what a segment is; needs If-Match",
         Some(of::<SegmentBody>),
-        One(of::<Object>),
+        One(of::<SegmentView<'static>>),
     ),
     write(
         "patch",
@@ -358,7 +360,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "changeSegment",
         "Change what a segment is: a JSON merge patch",
         Some(of::<Object>),
-        One(of::<Object>),
+        One(of::<SegmentView<'static>>),
     ),
     write(
         "post",
@@ -366,7 +368,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "archiveSegment",
         "Take a segment from all hosts; its key stays taken",
         None,
-        One(of::<Object>),
+        One(of::<SegmentView<'static>>),
     ),
     write(
         "post",
@@ -374,7 +376,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "restoreSegment",
         "Bring an archived segment back",
         None,
-        One(of::<Object>),
+        One(of::<SegmentView<'static>>),
     ),
     read(
         "/api/v1/projects/{project}/environments/{environment}/segments/{segment}/ids",
@@ -388,7 +390,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "replaceIds",
         "Take these ids, one a line (text/plain, text/csv, application/x-ndjson; gzip)",
         None,
-        One(of::<Object>),
+        One(of::<SegmentView<'static>>),
     ),
     write(
         "post",
@@ -396,7 +398,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "addIds",
         "Add these ids",
         None,
-        One(of::<Object>),
+        One(of::<SegmentView<'static>>),
     ),
     write(
         "post",
@@ -404,7 +406,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "removeIds",
         "Take these ids out",
         None,
-        One(of::<Object>),
+        One(of::<SegmentView<'static>>),
     ),
     read(
         "/api/v1/projects/{project}/environments/{environment}/hosts",

@@ -68,6 +68,7 @@ pub(crate) struct Entry {
     pub(crate) flags: Vec<EntryFlag>,
     /// The same of segments; of lists it says how many ids, and what names their content.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     pub(crate) segments: Vec<EntryFlag>,
     /// The same of the flag set's metadata.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -55,6 +55,31 @@ pub(crate) struct Segment {
     pub(crate) revision: i64,
 }
 
+/// A segment as it is shown.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Segment")]
+pub(crate) struct SegmentView<'s> {
+    key: &'s str,
+    kind: SegmentKind,
+    name: &'s str,
+    description: &'s str,
+    archived: bool,
+    /// Of a rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<&'s Json>,
+    /// Of a list: how many it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ids: Option<u64>,
+    /// Of a list: a hash that names its content. Another one may stand for the same ids, where they came in batches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    created_ms: i64,
+    changed_ms: i64,
+    /// Of the environment, when it was last changed; its ETag.
+    revision: i64,
+}
+
 /// What happens to a segment.
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentEdit {
@@ -74,11 +99,21 @@ pub(crate) struct Filter {
 }
 
 impl Segment {
-    pub(crate) fn view(&self) -> Json {
-        let mut view = self.shown();
-        let times = json!({"key": self.key, "createdMs": self.created_ms, "changedMs": self.changed_ms, "revision": self.revision});
-        crate::model::merge(&mut view, times);
-        view
+    pub(crate) fn view(&self) -> SegmentView<'_> {
+        let is_list = self.kind == SegmentKind::List;
+        SegmentView {
+            key: &self.key,
+            kind: self.kind,
+            name: &self.body.name,
+            description: &self.body.description,
+            archived: self.archived_ms.is_some(),
+            condition: self.body.condition.as_ref(),
+            ids: is_list.then_some(self.list.ids),
+            content: is_list.then(|| self.list.content().to_string()),
+            created_ms: self.created_ms,
+            changed_ms: self.changed_ms,
+            revision: self.revision,
+        }
     }
 
     /// As the log keeps it: of a list its size and what names its content.

@@ -3,6 +3,7 @@
 
 mod access;
 mod alerts;
+mod answers;
 mod bad_days;
 mod changes;
 mod clock;
