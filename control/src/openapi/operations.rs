@@ -121,8 +121,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "/api/v1/projects/{project}/environments/{environment}/clone",
         "cloneEnvironment",
         "Let all flags do what they do in another environment, as one change",
-        Some(of::<clone::From>),
-        Members(&[("revision", of::<u64>), ("changed", of::<Vec<String>>)]),
+        Some(of::<clone::FromAll>),
+        Members(&[("revision", of::<u64>), ("changed", of::<Vec<String>>), ("metadata", of::<bool>)]),
     ),
     write(
         "post",

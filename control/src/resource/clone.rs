@@ -1,6 +1,6 @@
 //! What flags do in one environment, taken over into another of the same project.
 
-use super::change::{self, Author, Edit};
+use super::change::{self, Author, Edit, Edits};
 use super::environment::Environment;
 use super::flag;
 use crate::definition::Configured;
@@ -27,19 +27,35 @@ pub(crate) fn one(
     commit(transaction, to, author, "flag.clone", edits)
 }
 
-/// Of all flags, as one change. Returns the environment's revision, and the flags that were configured otherwise.
+/// What cloning all flags did.
+#[derive(Debug)]
+pub(crate) struct Cloned {
+    /// The environment's, after it.
+    pub(crate) revision: u64,
+    /// Keys of flags that were configured otherwise.
+    pub(crate) changed: Vec<String>,
+    /// Whether the flag set's metadata is something else now.
+    pub(crate) metadata: bool,
+}
+
+/// Of all flags, as one change; with the flag set's metadata or without it. Where nobody says which, it comes along where there is none
+/// yet: what one environment says of itself, such as its flag set's id, is not written over what another does.
 pub(crate) fn all(
     transaction: &mut dyn Transaction,
     from: &Environment,
     to: &Environment,
+    with_metadata: Option<bool>,
     author: &Author,
-) -> Result<(u64, Vec<String>), Problem> {
+) -> Result<Cloned, Problem> {
     let mut edits = Vec::new();
     for source in flag::all_configured(transaction, from.id)? {
         edits.extend(edit(transaction, to, source)?);
     }
-    let keys = edits.iter().map(|edit| edit.after.flag.key.clone()).collect();
-    Ok((commit(transaction, to, author, "environment.clone", edits)?, keys))
+    let changed = edits.iter().map(|edit| edit.after.flag.key.clone()).collect();
+    let comes = with_metadata.unwrap_or(to.metadata.is_empty()) && from.metadata != to.metadata;
+    let edits = Edits { flags: edits, metadata: comes.then(|| from.metadata.clone()), ..Edits::default() };
+    let revision = commit(transaction, to, author, "environment.clone", edits)?;
+    Ok(Cloned { revision, changed, metadata: comes })
 }
 
 /// What gives a flag this configuration; `None` where it has it.
@@ -57,7 +73,12 @@ fn commit(
     to: &Environment,
     author: &Author,
     action: &str,
-    edits: Vec<Edit>,
+    edits: impl Into<Edits>,
 ) -> Result<u64, Problem> {
-    if edits.is_empty() { Ok(to.revision) } else { change::commit(transaction, to, author, action, edits) }
+    let edits = edits.into();
+    if edits.flags.is_empty() && edits.metadata.is_none() {
+        Ok(to.revision)
+    } else {
+        change::commit(transaction, to, author, action, edits)
+    }
 }

@@ -12,10 +12,11 @@ use super::place::writable;
 use super::request::{Answer, Write};
 use crate::app::App;
 use crate::problem::Problem;
+use crate::resource::clone::{self, Cloned};
 use crate::resource::environment::{self, Environment};
 use crate::resource::project::Project;
 use crate::resource::token::Scope;
-use crate::resource::{change, clone, flag};
+use crate::resource::{change, flag};
 use crate::store::Transaction;
 
 /// Whence.
@@ -26,18 +27,31 @@ pub(crate) struct From {
     from: String,
 }
 
+/// Whence, and what beside the flags.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FromAll {
+    /// An environment of the same project.
+    from: String,
+    /// Whether its metadata comes along. Absent: where this one has none.
+    metadata: Option<bool>,
+}
+
 pub(super) async fn all(
     State(app): State<Arc<App>>,
     Path((project, environment)): Path<(String, String)>,
     write: Write,
 ) -> Result<Answer, Problem> {
-    let from: From = write.json()?;
+    let FromAll { from, metadata } = write.json()?;
+    let from = From { from };
     write
         .run(&app, move |transaction, write| {
             let (_, source, target) = places(transaction, write, &project, &environment, &from)?;
             write.check_revision(change::integer(target.revision)?)?;
-            let (revision, changed) = clone::all(transaction, &source, &target, &write.author)?;
-            Answer::new(StatusCode::OK, &json!({"revision": revision, "changed": changed}))
+            let done = clone::all(transaction, &source, &target, metadata, &write.author)?;
+            let Cloned { revision, changed, metadata } = done;
+            let answer = json!({"revision": revision, "changed": changed, "metadata": metadata});
+            Answer::new(StatusCode::OK, &answer)
         })
         .await
 }

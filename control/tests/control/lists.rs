@@ -117,10 +117,10 @@ fn what_flags_do_in_one_environment_is_taken_over_into_another() {
         assert_eq!(admin.post(&all, json!({"from": "nowhere"})).expect(422)["errors"][0]["pointer"], "/from");
         admin.with("if-match", "\"1\"").post(&all, json!({"from": "test"})).expect(412);
         let done = admin.post(&all, json!({"from": "test"})).expect(200);
-        assert_eq!(done, json!({"revision": 6, "changed": ["b", "c"]}));
+        assert_eq!(done, json!({"revision": 6, "changed": ["b", "c"], "metadata": false}));
         assert_eq!(config(LIVE, "c"), json!({"of": "c"}));
         let again = admin.post(&all, json!({"from": "test"})).expect(200);
-        assert_eq!(again, json!({"revision": 6, "changed": []}));
+        assert_eq!(again, json!({"revision": 6, "changed": [], "metadata": false}));
         admin.post(&one, json!({"from": "test"})).expect(200);
         assert_eq!(revision(), 6, "nothing differs, nothing happens");
 

@@ -99,6 +99,40 @@ fn it_comes_with_every_answer_and_is_changed_diffed_and_rolled_back_as_flags_are
 }
 
 #[test]
+fn cloning_flags_takes_it_along_where_there_is_none_or_as_it_is_told() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        let live = "/api/v1/projects/shop/environments/live";
+        let clone = |body: Value| admin.post(&format!("{live}/clone"), body).expect(200);
+        let of_live = || admin.get(live).expect(200)["metadata"].clone();
+        let set = |place: &str, metadata: Value| {
+            admin.patch(place, json!({"metadata": metadata})).expect(200)["revision"].clone()
+        };
+        let config = json!({"state": "ENABLED", "defaultVariant": "on"});
+        admin.post(FLAGS, json!({"key": "a", "environments": {"test": config}})).expect(201);
+        set(PLACE, json!({"flagSetId": "test", "team": "web"}));
+
+        let left = clone(json!({"from": "test", "metadata": false}));
+        assert_eq!((&left["changed"], &left["metadata"], of_live()), (&json!(["a"]), &json!(false), json!({})));
+        let done = clone(json!({"from": "test"}));
+        assert_eq!((&done["changed"], &done["metadata"]), (&json!([]), &json!(true)));
+        assert_eq!(of_live(), json!({"flagSetId": "test", "team": "web"}));
+        let log = admin.get(&format!("{live}/changes?limit=1")).expect(200)["items"][0].clone();
+        assert_eq!((&log["action"], &log["metadata"]["before"]), (&json!("environment.clone"), &json!({})));
+        assert_eq!(clone(json!({"from": "test"}))["revision"], done["revision"], "nothing differs");
+
+        // What an environment says of itself stays, unless it is meant.
+        let own = set(live, json!({"flagSetId": "live", "team": null}));
+        let kept = clone(json!({"from": "test"}));
+        assert_eq!((&kept["revision"], &kept["metadata"]), (&own, &json!(false)));
+        assert_eq!(clone(json!({"from": "test", "metadata": true}))["metadata"], true);
+        assert_eq!(of_live(), json!({"flagSetId": "test", "team": "web"}));
+        admin.post(&format!("{live}/clone"), json!({"from": "test", "metadata": 1})).expect(422);
+    });
+}
+
+#[test]
 fn what_hosts_would_refuse_is_refused() {
     on_both(|database| {
         let server = database.serve();
