@@ -200,3 +200,51 @@ fn what_is_exported_comes_back_the_same_elsewhere() {
     assert_eq!(revisions(&plane), before);
     plane.run(&["segment", "show", "note"]).exits(3);
 }
+
+#[test]
+fn segments_and_environments_are_changed_and_flags_taken_over_one_by_one() {
+    let Some(plane) = Plane::start() else { return };
+    let condition = |value: &str| json!({"==": [{"var": "tier"}, value]});
+    plane.run(&["segment", "create", "staff", "--condition", &condition("staff").to_string()]).exits(0);
+    write(&plane.files.path().join("rule.json"), &condition("boss").to_string());
+    let set = |more: &[&str]| plane.run(&[&["segment", "set", "staff"], more].concat());
+    set(&["--condition", "@rule.json", "--dry-run"]).exits(0);
+    assert_eq!(segment(&plane, "production", "staff")["condition"], condition("staff"));
+    let done = set(&["--condition", "@rule.json", "--comment", "the boss alone"]).exits(0).stdout;
+    assert!(done.starts_with("staff is changed in shop/production, at revision "), "{done}");
+    set(&["--name", "Staff", "--description", "who works here"]).exits(0);
+    let staff = segment(&plane, "production", "staff");
+    assert_eq!((&staff["condition"], &staff["name"]), (&condition("boss"), &json!("Staff")));
+    assert!(set(&[]).exits(2).stderr.contains("nothing is named"));
+    assert!(set(&["--name", "x", "--if-revision", "1"]).exits(3).stderr.contains("refuses (412)"));
+    let mut piped = plane.command(Some(&plane.admin), &["segment", "set", "staff", "--condition", "@-"]);
+    piped.stdin(fs::File::open(plane.files.path().join("rule.json")).expect("a file"));
+    finish(piped.spawn().expect("flagsctl starts")).exits(0);
+
+    let log = plane.run(&["log", "-n", "3"]).exits(0).stdout;
+    assert!(log.contains("  segment.update  staff  the boss alone\n"), "{log}");
+    plane.run(&["segment", "create", "vip"]).exits(0);
+    assert!(plane.run(&["segment", "set", "vip", "--condition", "true"]).exits(3).stderr.contains("/condition"));
+    plane.run(&["segment", "ids", "vip"]).exits(0).prints("");
+    plane.run(&["segment", "add", "vip", "b", "a"]).exits(0);
+    plane.run(&["segment", "ids", "vip"]).exits(0).prints("a\nb\n");
+    assert!(plane.run(&["segment", "ids", "staff"]).exits(3).stderr.contains("is a rule, and has no ids"));
+
+    let metadata = || plane.run(&["env", "show", "--json"]).exits(0).json()["metadata"].take();
+    plane.run(&["env", "set", "--metadata", "team=web", "--metadata", "version=7"]).exits(0);
+    assert_eq!(metadata(), json!({"team": "web", "version": 7}));
+    plane.run(&["env", "set", "--metadata", "version=null"]).exits(0);
+    assert_eq!(metadata(), json!({"team": "web"}));
+    plane.run(&["env", "set"]).exits(2);
+
+    plane.run(&["flag", "create", "a"]).exits(0);
+    plane.run(&["flag", "enable", "a"]).exits(0);
+    plane.run(&["env", "create", "staging"]).exits(0);
+    let there = ["--from", "production", "--env", "staging"];
+    let cloned = plane.run(&[&["flag", "clone", "a"], &there[..]].concat()).exits(0).stdout;
+    assert!(cloned.starts_with("a is configured in shop/staging as in production, at revision "), "{cloned}");
+    let cloned = plane.run(&[&["env", "clone", "--no-metadata"], &there[..]].concat()).exits(0).stdout;
+    assert!(cloned.starts_with("shop/staging: 0 flags configured as in production, at revision "), "{cloned}");
+    let cloned = plane.run(&[&["env", "clone"], &there[..]].concat()).exits(0).stdout;
+    assert!(cloned.starts_with("shop/staging: 0 flags configured as in production, and its metadata, at "), "{cloned}");
+}

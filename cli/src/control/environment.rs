@@ -1,5 +1,6 @@
 //! `flagsctl env`: the environments of a project.
 
+mod set;
 mod transfer;
 
 use clap::{Args, Subcommand};
@@ -35,6 +36,7 @@ enum Command {
         target: Target,
     },
     Create(Create),
+    Set(set::Set),
     Rollback(Rollback),
     Export(transfer::Export),
     Import(transfer::Import),
@@ -82,6 +84,12 @@ struct CloneFrom {
     /// The other environment's key
     #[arg(long, value_name = "KEY")]
     from: String,
+    /// Take over its metadata too, in place of what is there; else it comes only where there is none
+    #[arg(long, conflicts_with = "no_metadata")]
+    metadata: bool,
+    /// Leave the metadata as it is
+    #[arg(long)]
+    no_metadata: bool,
     #[command(flatten)]
     change: ChangeArguments,
     #[command(flatten)]
@@ -107,6 +115,7 @@ pub(crate) fn run(environments: &Environments, output: &mut Output) -> Result<Ex
         Command::List { target } => list(target, output),
         Command::Show { target } => show(target, output),
         Command::Create(arguments) => create(arguments, output),
+        Command::Set(arguments) => set::run(arguments, output),
         Command::Rollback(arguments) => roll_back(arguments, output),
         Command::Export(arguments) => transfer::export(arguments, output),
         Command::Import(arguments) => transfer::import(arguments, output),
@@ -186,12 +195,16 @@ fn roll_back(arguments: &Rollback, output: &mut Output) -> Result<Exit, Failure>
 fn clone(arguments: &CloneFrom, output: &mut Output) -> Result<Exit, Failure> {
     let control = Control::open(&arguments.target)?;
     let path = control.in_project(&["environments", control.environment_key()?, "clone"])?;
-    let (change, body) = (&arguments.change, json!({"from": arguments.from}));
+    let (change, mut body) = (&arguments.change, json!({"from": arguments.from}));
+    if arguments.metadata || arguments.no_metadata {
+        body["metadata"] = json!(arguments.metadata);
+    }
     let done = control.write("POST", &path, Some(&body), &change.write, change.if_revision)?.body;
     let changed = done["changed"].as_array().map_or(0, Vec::len);
     let (place, from) = (control.place()?, &arguments.from);
-    let sentence =
-        format!("{place}: {} configured as in {from}, at revision {}", count(changed, "flag"), done["revision"]);
+    let metadata = if done["metadata"] == true { ", and its metadata" } else { "" };
+    let (flags, revision) = (count(changed, "flag"), &done["revision"]);
+    let sentence = format!("{place}: {flags} configured as in {from}{metadata}, at revision {revision}");
     told(output, &done, &change.write, &sentence)
 }
 

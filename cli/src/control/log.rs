@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &Log, output: &mut Output) -> Result<Exit, Failure>
     let path = control.in_project(&["environments", control.environment_key()?, "changes"])?;
     let query = [("flag", arguments.flag.as_deref().unwrap_or_default())];
     let entries = control.items(&path, &query, Some(arguments.limit))?;
-    listed(output, &entries, "no changes", &["REVISION", "TIME", "WHO", "WHAT", "FLAGS", "COMMENT"], row)
+    listed(output, &entries, "no changes", &["REVISION", "TIME", "WHO", "ACTION", "WHAT", "COMMENT"], row)
 }
 
 fn compare(diff: &Diff, output: &mut Output) -> Result<Exit, Failure> {
@@ -126,14 +126,15 @@ fn shown(value: &Value) -> String {
 fn row(entry: &Value) -> Vec<Cell> {
     const MOST: usize = 48;
     let text = |name: &str| entry[name].as_str().unwrap_or_default();
-    let flags: Vec<&str> =
-        entry["flags"].as_array().into_iter().flatten().filter_map(|flag| flag["key"].as_str()).collect();
+    let keys = |name: &str| entry[name].as_array().into_iter().flatten().filter_map(|item| item["key"].as_str());
+    let metadata = entry["metadata"].is_object().then_some("metadata");
+    let what: Vec<&str> = keys("flags").chain(keys("segments")).chain(metadata).collect();
     vec![
         Cell::new(entry["revision"].to_string()),
         Cell::new(entry["timeMs"].as_i64().map(value::time_ms).unwrap_or_default()),
         Cell::new(text("actor")),
         Cell::new(text("action")),
-        Cell::new(if flags.is_empty() { "-".to_owned() } else { clip(&flags.join(", "), MOST) }),
+        Cell::new(if what.is_empty() { "-".to_owned() } else { clip(&what.join(", "), MOST) }),
         Cell::new(text("comment")),
     ]
 }

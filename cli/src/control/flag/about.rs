@@ -75,7 +75,7 @@ impl About {
 }
 
 /// JSON if it can be and may, else text.
-pub(super) fn literal(text: &str, is_text: bool) -> Value {
+pub(in crate::control) fn literal(text: &str, is_text: bool) -> Value {
     if is_text { text.into() } else { serde_json::from_str(text).unwrap_or_else(|_| text.into()) }
 }
 

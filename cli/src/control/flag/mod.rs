@@ -2,6 +2,7 @@
 
 mod about;
 mod archive;
+mod clone;
 mod create;
 mod list;
 mod rollout;
@@ -12,7 +13,7 @@ mod switch;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
-pub(super) use about::type_of;
+pub(super) use about::{literal, type_of};
 pub(super) use set::read_rule;
 
 use super::{
@@ -58,6 +59,7 @@ enum Command {
     Create(create::Create),
     Set(Box<set::Set>),
     Rollout(rollout::Rollout),
+    Clone(clone::CloneFrom),
     Enable(switch::Enable),
     Disable(switch::Disable),
     Archive(archive::Archive),
@@ -71,6 +73,7 @@ pub(crate) fn run(flags: &Flags, output: &mut Output) -> Result<Exit, Failure> {
         Command::Create(arguments) => create::run(arguments, output),
         Command::Set(arguments) => set::run(arguments, output),
         Command::Rollout(arguments) => rollout::run(arguments, output),
+        Command::Clone(arguments) => clone::run(arguments, output),
         Command::Enable(arguments) => switch::enable(arguments, output),
         Command::Disable(arguments) => switch::disable(arguments, output),
         Command::Archive(arguments) => archive::archive(arguments, output),

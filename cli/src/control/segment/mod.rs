@@ -4,7 +4,9 @@ mod archive;
 mod create;
 mod ids;
 mod list;
+mod print;
 mod progress;
+mod set;
 mod show;
 mod source;
 
@@ -44,6 +46,9 @@ enum Command {
     List(list::List),
     Show(show::Show),
     Create(create::Create),
+    Set(set::Set),
+    #[command(name = "ids")]
+    Print(print::Print),
     Upload(ids::Upload),
     Add(ids::Add),
     Remove(ids::Remove),
@@ -56,6 +61,8 @@ pub(crate) fn run(segments: &Segments, output: &mut Output) -> Result<Exit, Fail
         Command::List(arguments) => list::run(arguments, output),
         Command::Show(arguments) => show::run(arguments, output),
         Command::Create(arguments) => create::run(arguments, output),
+        Command::Set(arguments) => set::run(arguments, output),
+        Command::Print(arguments) => print::run(arguments, output),
         Command::Upload(arguments) => ids::upload(arguments, output),
         Command::Add(arguments) => ids::add(arguments, output),
         Command::Remove(arguments) => ids::remove(arguments, output),

@@ -1,0 +1,55 @@
+//! `flagsctl segment set`
+
+use clap::Args;
+use serde_json::{Map, json};
+
+use super::{OneSegment, path};
+use crate::{
+    control::{
+        client::{Control, told},
+        flag::read_rule,
+    },
+    failure::{Exit, Failure},
+    output::Output,
+};
+
+/// Change a rule's condition, or what a segment is called
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A condition is replaced whole, for all flags that mean the segment, in one revision.
+
+Examples:
+  flagsctl segment set staff --condition @staff.json --comment 'the new domain'
+  flagsctl segment set vip --description 'Who bought for more than 1000'")]
+pub(crate) struct Set {
+    #[command(flatten)]
+    segment: OneSegment,
+    /// A condition as in a flag's rule; @FILE reads a file, @- standard input
+    #[arg(long, value_name = "RULE")]
+    condition: Option<String>,
+    /// Its name, for people
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Who is in it, and why
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Set, output: &mut Output) -> Result<Exit, Failure> {
+    let OneSegment { key, change, target } = &arguments.segment;
+    let mut patch = Map::new();
+    if let Some(condition) = &arguments.condition {
+        patch.insert("condition".to_owned(), read_rule(condition)?);
+    }
+    for (name, text) in [("name", &arguments.name), ("description", &arguments.description)] {
+        patch.extend(text.as_ref().map(|text| (name.to_owned(), json!(text))));
+    }
+    if patch.is_empty() {
+        return Err(Failure::Usage("nothing is named that should change".to_owned()));
+    }
+    let control = Control::open(target)?;
+    let path = path(&control, &[key])?;
+    let done = control.write("PATCH", &path, Some(&patch.into()), &change.write, change.if_revision)?.body;
+    let sentence = format!("{key} is changed in {}, at revision {}", control.place()?, done["revision"]);
+    told(output, &done, &change.write, &sentence)
+}
