@@ -459,6 +459,7 @@ impl Pipeline {
 
     /// Makes a generation of `inputs`, and remembers what stopped it, if something did.
     fn put(&mut self, inputs: Vec<Input>, deliberate: bool, patch: Option<&Patch>) -> Result<(), Stopped> {
+        let is_unread = inputs.is_empty();
         let outcome = self.try_put(inputs, deliberate, patch);
         let set = self.set.name.as_str();
         let now = unix_ms(SystemTime::now());
@@ -469,7 +470,12 @@ impl Pipeline {
                 let known = self.refused.take().filter(|known| known.reason == *reason);
                 if known.is_none() {
                     self.counters.refused += 1;
-                    tracing::error!(set, "refused: {reason}; what was published stays");
+                    if is_unread {
+                        // So begins whoever waits for a control plane's first answer, or for a file.
+                        tracing::warn!(set, "no source has been read yet; what was published stays");
+                    } else {
+                        tracing::error!(set, "refused: {reason}; what was published stays");
+                    }
                 }
                 refused = Some(known.unwrap_or_else(|| Trouble { reason: reason.clone(), since_ms: now }));
             }
