@@ -324,7 +324,9 @@ fn is_worth_another_try(error: &ureq::Error) -> bool {
 fn refused(status: u16, problem: &Value) -> Failure {
     let detail = problem["detail"].as_str().unwrap_or_default();
     let mut message = format!("the control plane refuses ({status}): {}", visible(detail));
-    for error in problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default() {
+    let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    // Of one alone the detail has said it.
+    for error in errors.iter().filter(|_| errors.len() > 1) {
         let text = |name: &str| visible(error[name].as_str().unwrap_or_default()).into_owned();
         let (pointer, detail) = (text("pointer"), text("detail"));
         let pointer = if pointer.is_empty() { "the whole".to_owned() } else { pointer };

@@ -31,7 +31,8 @@ impl Replaced {
         connection.busy_timeout(Duration::ZERO).map_err(error)?;
         // This mode is only left while nobody else has the file open, and leaves it without a companion.
         leave_the_log(&connection, path)?;
-        let in_use = |why| StoreError::Broken(format!("{} is in use: {why}", path.display()));
+        let in_use =
+            |why| StoreError::Broken(format!("{} is in use, end flags-control there first: {why}", path.display()));
         connection.execute_batch("BEGIN EXCLUSIVE").map_err(in_use)?;
         Ok(Self(Some(connection)))
     }
@@ -107,7 +108,8 @@ impl Drop for Copied {
 
 /// Brings what is in the write-ahead log into the file, which only works while nobody else has it open.
 fn leave_the_log(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let in_use = |why: String| StoreError::Broken(format!("{} is in use: {why}", path.display()));
+    let in_use =
+        |why: String| StoreError::Broken(format!("{} is in use, end flags-control there first: {why}", path.display()));
     let mode = connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0));
     match mode {
         Ok(mode) if mode == "delete" => Ok(()),
