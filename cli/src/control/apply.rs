@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     client::{Control, WriteArguments},
-    desired::{self, Around, Wanted, normal},
+    desired::{self, Around, Desired, Wanted, normal},
     lists::{self, Segments},
     profile::Target,
 };
@@ -107,7 +107,7 @@ enum Action {
 }
 
 pub(crate) fn run(arguments: &Apply, output: &mut Output) -> Result<Exit, Failure> {
-    let (mut wanted, environments) = desired::read(&arguments.file)?;
+    let Desired { flags: mut wanted, environments } = desired::read(&arguments.file)?;
     let control = Control::open(&arguments.target)?;
     let lists = differing_lists(&control, &environments, &mut wanted)?;
     let present = present(&control, &wanted, &environments)?;

@@ -49,8 +49,20 @@ pub(super) struct Around {
     pub(super) named: BTreeSet<String>,
 }
 
-/// All that the files in a directory say, by flag; and by environment.
-pub(super) fn read(directory: &Path) -> Result<(BTreeMap<String, Wanted>, BTreeMap<String, Around>), Failure> {
+/// All that the files in a directory say.
+#[derive(Debug)]
+pub(super) struct Desired {
+    /// By key.
+    pub(super) flags: BTreeMap<String, Wanted>,
+    /// By environment.
+    pub(super) environments: BTreeMap<String, Around>,
+}
+
+/// A flag's members in a file, by key.
+type Flags = BTreeMap<String, Map<String, Value>>;
+
+/// Reads all that the files in a directory say.
+pub(super) fn read(directory: &Path) -> Result<Desired, Failure> {
     let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
     let mut environments = BTreeMap::new();
     for path in definitions_in(directory)? {
@@ -83,11 +95,11 @@ pub(super) fn read(directory: &Path) -> Result<(BTreeMap<String, Wanted>, BTreeM
         };
         wanted.about.entry("type").or_insert_with(|| json!(first));
     }
-    Ok((wanted, environments))
+    Ok(Desired { flags: wanted, environments })
 }
 
 /// The flags of a file as JSON, each with the evaluators that it names; and what is around them.
-fn flags(path: &PathBuf) -> Result<(BTreeMap<String, Map<String, Value>>, Around), Failure> {
+fn flags(path: &PathBuf) -> Result<(Flags, Around), Failure> {
     let document =
         Document::load(path, &Limits::default()).map_err(|error| Failure::new(error.to_problem().to_string()))?;
     let not_json = |error: serde_json::Error| Failure::new(format!("{}: {error}", path.display()));

@@ -110,7 +110,9 @@ impl Described {
             Value::String(kind) => vec![kind],
             _ => Vec::new(),
         };
-        if !kinds.is_empty() && !kinds.contains(&kind) && !(kind == "integer" && kinds.contains(&"number")) {
+        let is_described =
+            kinds.is_empty() || kinds.contains(&kind) || (kind == "integer" && kinds.contains(&"number"));
+        if !is_described {
             faults.push(format!("{at}: {kind}, where {kinds:?} is described"));
         }
         if let Some(choices) = schema["enum"].as_array()
