@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::now_ms;
 use crate::problem::Problem;
@@ -17,6 +19,15 @@ use crate::store::{Store, StoreError};
 /// How long a token is believed without asking the database. Revoking one tells every replica to ask again at once.
 const BELIEVED: Duration = Duration::from_secs(10);
 
+/// How long one that the database did not tell of in time is believed before it is asked again.
+const BELIEVED_UNASKED: Duration = Duration::from_secs(2);
+
+/// How long somebody waits for what the database says of a token that is remembered, and of one that is not.
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+
+/// How many tokens are asked for at once. A database that hangs keeps a thread and a connection for each, and others need these too.
+const ASKED_AT_ONCE: usize = 4;
+
 /// How many tokens are remembered.
 const MOST_REMEMBERED: usize = 10_000;
 
@@ -24,18 +35,45 @@ const MOST_REMEMBERED: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct Auth {
     store: Store,
-    remembered: Mutex<Remembered>,
+    remembered: Arc<Mutex<Remembered>>,
+    /// Places for those who ask the database.
+    asking: Arc<Semaphore>,
     /// Counts how often tokens have changed, or may have.
     changes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Remembered {
-    tokens: HashMap<String, (Token, Instant)>,
+    tokens: HashMap<String, Known>,
+    /// Tokens that the database is being asked for, each once, whoever waits for it.
+    questions: HashMap<String, watch::Receiver<Option<Answer>>>,
     /// Uses not written down yet: by token, when.
     uses: HashMap<String, i64>,
     /// Counts how often everything was forgotten: what was asked before that is not remembered.
     forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    token: Token,
+    /// Believed without asking until then.
+    until: Instant,
+    is_sure: bool,
+}
+
+/// What the database said of a token.
+#[derive(Clone, Debug)]
+struct Answer {
+    found: Result<Option<Token>, StoreError>,
+    /// `Remembered::forgotten` when it was asked.
+    forgotten: u64,
+}
+
+/// A token as far as it is known.
+struct Found {
+    token: Token,
+    /// Whether the database said so after all that was told of changes.
+    is_sure: bool,
 }
 
 /// A token that was found good for now.
@@ -46,7 +84,8 @@ pub(crate) struct Access {
 
 impl Auth {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, remembered: Mutex::default(), changes: AtomicU64::new(0) }
+        let asking = Arc::new(Semaphore::new(ASKED_AT_ONCE));
+        Self { store, remembered: Arc::default(), asking, changes: AtomicU64::new(0) }
     }
 
     /// The token in the `Authorization` header.
@@ -59,7 +98,7 @@ impl Auth {
         let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let (scheme, text) = text.split_once(' ').unwrap_or_default();
         let (id, secret) = token::split(text).filter(|_| scheme.eq_ignore_ascii_case("bearer")).ok_or_else(refused)?;
-        let token = self.find(id).await?.ok_or_else(refused)?;
+        let Found { token, .. } = self.find(id).await?.ok_or_else(refused)?;
         let now = now_ms();
         if !token.has_secret(secret) || !token.is_alive(now) {
             return Err(refused());
@@ -68,21 +107,22 @@ impl Auth {
         Ok(Access { token })
     }
 
-    /// Whether the token is still good, for who has been connected for long.
-    pub(crate) async fn is_still_good(&self, access: &Access) -> bool {
-        match self.find(&access.token.id).await {
-            Ok(found) => found.is_some_and(|token| token.is_alive(now_ms())),
-            // Serving goes on while the database is away.
-            Err(_) => access.token.is_alive(now_ms()),
-        }
+    /// Looks at the token again, for who has been connected for long; `None` where it is not good any more. Serving goes on while the
+    /// database is away or hangs; false comes then with what is believed.
+    pub(crate) async fn again(&self, access: &Access) -> Option<(Access, bool)> {
+        let (token, is_sure) = match self.find(&access.token.id).await {
+            Ok(found) => found.map(|Found { token, is_sure }| (token, is_sure))?,
+            Err(_) => (access.token.clone(), false),
+        };
+        token.is_alive(now_ms()).then_some((Access { token }, is_sure))
     }
 
     /// Tokens have changed, or may have; who has been connected for long has to be [told](crate::sync::Hub::ring) then.
     pub(crate) fn forget(&self) {
         let mut remembered = self.lock();
-        for (_, asked) in remembered.tokens.values_mut() {
+        for known in remembered.tokens.values_mut() {
             // Kept for the case that the database can't be asked.
-            *asked = asked.checked_sub(BELIEVED).unwrap_or(*asked);
+            known.until = Instant::now();
         }
         remembered.forgotten += 1;
         drop(remembered);
@@ -116,38 +156,71 @@ impl Auth {
         written
     }
 
-    async fn find(&self, id: &str) -> Result<Option<Token>, StoreError> {
-        let forgotten = {
+    /// The token with this ID. The database is asked once, however many want to know; if it says nothing in time, what is remembered is
+    /// believed for a while.
+    async fn find(&self, id: &str) -> Result<Option<Found>, StoreError> {
+        let start = Instant::now();
+        let (since, until) = {
             let remembered = self.lock();
-            if let Some((token, asked)) = remembered.tokens.get(id)
-                && asked.elapsed() < BELIEVED
-            {
-                return Ok(Some(token.clone()));
-            }
-            remembered.forgotten
+            let patience = if remembered.tokens.contains_key(id) { PATIENCE.0 } else { PATIENCE.1 };
+            (remembered.forgotten, start + patience)
         };
-        let asked = id.to_owned();
-        match self.store.read(move |transaction| token::find(transaction, &asked)).await {
-            Ok(found) => {
+        let error = loop {
+            let mut question = {
                 let mut remembered = self.lock();
-                if remembered.forgotten == forgotten {
-                    if remembered.tokens.len() >= MOST_REMEMBERED {
-                        remembered.tokens.clear();
-                    }
-                    match &found {
-                        Some(token) => remembered.tokens.insert(id.to_owned(), (token.clone(), Instant::now())),
-                        None => remembered.tokens.remove(id),
-                    };
+                if let Some(known) = remembered.tokens.get(id).filter(|known| Instant::now() < known.until) {
+                    return Ok(Some(Found { token: known.token.clone(), is_sure: known.is_sure }));
                 }
-                Ok(found)
+                match remembered.questions.get(id) {
+                    Some(question) => question.clone(),
+                    None => self.ask(&mut remembered, id),
+                }
+            };
+            let answered = timeout_at(until, question.wait_for(Option::is_some)).await;
+            let answer = answered.ok().and_then(|answer| answer.ok()?.clone());
+            match answer {
+                None => break StoreError::Unavailable("it has not told of a token in time".to_owned()),
+                // It was asked before tokens changed.
+                Some(answer) if answer.forgotten < since => {}
+                Some(Answer { found: Ok(found), .. }) => return Ok(found.map(|token| Found { token, is_sure: true })),
+                Some(Answer { found: Err(error), .. }) => break error,
             }
-            // Hosts are served while the database is away.
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Full(_))) => match self.lock().tokens.get(id) {
-                Some((token, _)) => Ok(Some(token.clone())),
-                None => Err(error),
-            },
-            Err(error) => Err(error),
+        };
+        if !matches!(error, StoreError::Unavailable(_) | StoreError::Full(_)) {
+            return Err(error);
         }
+        // Hosts are served while the database is away.
+        let mut remembered = self.lock();
+        let known = remembered.tokens.get_mut(id).ok_or(error)?;
+        if known.until <= Instant::now() {
+            (known.until, known.is_sure) = (Instant::now() + BELIEVED_UNASKED, false);
+        }
+        Ok(Some(Found { token: known.token.clone(), is_sure: false }))
+    }
+
+    /// Asks the database for a token. That goes on when nobody waits any more, so that one that hangs is not asked again and again.
+    fn ask(&self, remembered: &mut Remembered, id: &str) -> watch::Receiver<Option<Answer>> {
+        let (tell, question) = watch::channel(None);
+        remembered.questions.insert(id.to_owned(), question.clone());
+        let forgotten = remembered.forgotten;
+        let (store, asking, shared, id) =
+            (self.store.clone(), Arc::clone(&self.asking), Arc::clone(&self.remembered), id.to_owned());
+        tokio::spawn(async move {
+            let found = match timeout(PATIENCE.1, asking.acquire()).await {
+                Ok(_place) => {
+                    let asked = id.clone();
+                    store.read_within(PATIENCE.1, move |transaction| token::find(transaction, &asked)).await
+                }
+                Err(_) => Err(StoreError::Unavailable("too many tokens are asked for".to_owned())),
+            };
+            let mut remembered = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            remembered.questions.remove(&id);
+            if remembered.forgotten == forgotten {
+                remembered.learn(&id, &found);
+            }
+            tell.send_replace(Some(Answer { found, forgotten }));
+        });
+        question
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Remembered> {
@@ -155,7 +228,28 @@ impl Auth {
     }
 }
 
+impl Remembered {
+    fn learn(&mut self, id: &str, found: &Result<Option<Token>, StoreError>) {
+        match found {
+            Ok(Some(token)) => {
+                if self.tokens.len() >= MOST_REMEMBERED {
+                    self.tokens.clear();
+                }
+                let known = Known { token: token.clone(), until: Instant::now() + BELIEVED, is_sure: true };
+                self.tokens.insert(id.to_owned(), known);
+            }
+            Ok(None) => drop(self.tokens.remove(id)),
+            Err(_) => {}
+        }
+    }
+}
+
 impl Access {
+    /// Whether the token has neither expired nor been revoked, as far as was known when it was looked at.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.token.is_alive(now_ms())
+    }
+
     /// Who it is, as the log names them.
     pub(crate) fn actor(&self) -> String {
         format!("{} ({})", self.token.name, self.token.id)

@@ -295,6 +295,26 @@ impl Store {
         .await
     }
 
+    /// The same for what is of no use later than this: a statement that takes longer is given up by a server. One that hangs gives up nothing.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub(crate) async fn read_within<T, E, W>(&self, limit: Duration, work: W) -> Result<T, E>
+    where
+        W: FnOnce(&mut dyn Transaction) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let is_served = matches!(self.0.backend, Backend::Postgres(_));
+        let work = move |transaction: &mut dyn Transaction| {
+            if is_served {
+                transaction.batch(&format!("SET LOCAL statement_timeout = {}", limit.as_millis()))?;
+            }
+            work(transaction)
+        };
+        self.read(work).await
+    }
+
     /// Brings the tables up to what this version wants, or takes the last step back.
     ///
     /// Returns the names of the steps that were done.

@@ -19,6 +19,9 @@ use crate::store::{News, Store, StoreError, Told, Transaction};
 /// How often the database is looked at although it has told nothing.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A database that says nothing for so long hangs.
+const HANGS: Duration = Duration::from_secs(10);
+
 /// How many changes are read at once, and how much news.
 const AT_ONCE: usize = 256;
 
@@ -57,7 +60,9 @@ impl Hub {
     /// What is wrong: nothing was read from the database yet, or not for a while.
     pub(crate) fn trouble(&self) -> Option<String> {
         let health = self.health.read().unwrap_or_else(PoisonError::into_inner).clone();
-        health.looked.is_none().then(|| "the database was not read yet".to_owned()).or(health.trouble)
+        let Some(looked) = health.looked else { return Some("the database was not read yet".to_owned()) };
+        let hangs = || format!("the database has not answered for {} s", looked.elapsed().as_secs());
+        health.trouble.or_else(|| (looked.elapsed() > HANGS).then(hangs))
     }
 
     /// Whether hosts can be served: everything was read once.

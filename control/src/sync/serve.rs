@@ -16,7 +16,7 @@ use flags_sync::{Event, EventId};
 use futures_util::stream::unfold;
 use metrics::{Counter, counter};
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::Live;
 use super::live::{Next, Sealed};
@@ -94,7 +94,9 @@ pub(crate) async fn stream(
         live,
         access,
         tokens,
+        is_sure: true,
         at,
+        ahead_until: None,
         waiting: Vec::new(),
         spoke: None,
         _place: place,
@@ -122,11 +124,15 @@ struct Stream {
     news: watch::Receiver<EventId>,
     /// The changes of tokens that `access` was looked at after.
     tokens: u64,
+    /// Whether the database had its say then.
+    is_sure: bool,
     /// Ends when nothing may have been said for the time of a heartbeat.
     silence: Pin<Box<Sleep>>,
     /// Counts the changes that were sent.
     changes: Counter,
     at: Option<EventId>,
+    /// How long the stream waits for this replica, where it began ahead of it.
+    ahead_until: Option<Instant>,
     /// Events to send, the next one last.
     waiting: Vec<Bytes>,
     /// When something was last said.
@@ -165,11 +171,17 @@ impl Stream {
                     counter!("flags_control_stream_events_total", "kind" => "snapshot").increment(1);
                     return Some(sealed.wire.clone());
                 }
-                Next::Ahead => match timeout(AHEAD, self.news.changed()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return None,
-                    Err(_) => self.at = None,
-                },
+                Next::Ahead => {
+                    // One deadline, whatever else happens meanwhile.
+                    let until = *self.ahead_until.get_or_insert_with(|| Instant::now() + AHEAD);
+                    if until <= Instant::now() {
+                        self.at = None;
+                        continue;
+                    }
+                    if let Ok(Err(_)) = timeout_at(until, self.news.changed()).await {
+                        return None;
+                    }
+                }
                 Next::Nothing => {
                     // Who resumes and missed nothing hears that at once.
                     let Some(spoke) = self.spoke else { return Some(self.current()) };
@@ -178,7 +190,7 @@ impl Stream {
                         () = self.silence.as_mut() => {
                             let due = spoke + heartbeat(&self.app);
                             if due <= Instant::now() {
-                                return self.app.auth.is_still_good(&self.access).await.then(|| self.current());
+                                return self.is_still_good().await.then(|| self.current());
                             }
                             self.silence.as_mut().reset(due);
                         }
@@ -188,14 +200,29 @@ impl Stream {
         }
     }
 
-    /// Whether the token is good after all changes of tokens.
+    /// Whether the token is good after all changes of tokens, as far as the database tells.
     async fn is_admitted(&mut self) -> bool {
+        if !self.access.is_alive() {
+            // Its time has come; no database is needed to see that.
+            return false;
+        }
         let changes = self.app.auth.changes();
         if changes == self.tokens {
             return true;
         }
-        self.tokens = changes;
-        self.app.auth.is_still_good(&self.access).await
+        let before = std::mem::replace(&mut self.tokens, changes);
+        let is_good = self.is_still_good().await;
+        if !self.is_sure {
+            // Looked at again with the next event; who asks the database, and how often, is seen to there.
+            self.tokens = before;
+        }
+        is_good
+    }
+
+    async fn is_still_good(&mut self) -> bool {
+        let Some((access, is_sure)) = self.app.auth.again(&self.access).await else { return false };
+        (self.access, self.is_sure) = (access, is_sure);
+        true
     }
 
     fn current(&self) -> Bytes {

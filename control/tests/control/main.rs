@@ -9,6 +9,7 @@ mod changes;
 mod clock;
 mod failover;
 mod full_disk;
+mod hanging;
 mod harness;
 mod hostile;
 mod hosts;
