@@ -130,6 +130,8 @@ pub(crate) struct LimitSettings {
     pub(crate) management_requests: usize,
     /// From a connection's beginning, or its last answer, until the head of its next request is there.
     pub(crate) header_seconds: u64,
+    /// How long a client may take nothing of what is sent to it.
+    pub(crate) write_seconds: u64,
     /// Of a request's body.
     pub(crate) body_bytes: usize,
     /// Of a file that is imported.
@@ -159,6 +161,7 @@ impl Default for LimitSettings {
             address_connections: None,
             management_requests: 256,
             header_seconds: 20,
+            write_seconds: 30,
             body_bytes: 1 << 20,
             import_bytes: 64 << 20,
             upload_bytes: 1 << 30,

@@ -24,6 +24,7 @@ use crate::clock::now_ms;
 use crate::config::LimitSettings;
 use crate::lines::Lines;
 use crate::observe::whole;
+use crate::patient::Patient;
 use crate::tls::{ClientCertified, Tls};
 
 /// Nobody's request has a head of more.
@@ -48,6 +49,7 @@ pub(crate) async fn serve(
     let places = Arc::new(Semaphore::new(most));
     let addresses = Addresses::new(limits.connections_of_one());
     let head_time = Duration::from_secs(limits.header_seconds);
+    let write_time = Duration::from_secs(limits.write_seconds);
     let mut stop = stopping.clone();
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
     loop {
@@ -79,6 +81,7 @@ pub(crate) async fn serve(
             let _places = (place, own_place);
             // Events are small, and each is to go at once.
             let _ = stream.set_nodelay(true);
+            let stream = Patient::new(stream, write_time);
             match tls {
                 None => talk(stream, peer, ClientCertified(false), router, head_time, stopping).await,
                 Some(tls) => {
@@ -103,9 +106,9 @@ fn refuse(limit: &'static str, peer: SocketAddr) {
 
 async fn shake_hands(
     tls: &Tls,
-    stream: TcpStream,
+    stream: Patient<TcpStream>,
     peer: SocketAddr,
-) -> Option<(tokio_rustls::server::TlsStream<TcpStream>, ClientCertified)> {
+) -> Option<(tokio_rustls::server::TlsStream<Patient<TcpStream>>, ClientCertified)> {
     match timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
             let certified = stream.get_ref().1.peer_certificates().is_some();

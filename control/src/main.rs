@@ -27,6 +27,7 @@ mod model;
 mod observe;
 mod openapi;
 mod parse;
+mod patient;
 mod problem;
 mod resource;
 mod retention;

@@ -68,6 +68,10 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
         "flags_control_connections_refused_total",
         "Connections closed at once, since there were as many as may be, by limit: all, address"
     );
+    describe_counter!(
+        "flags_control_connections_cut_total",
+        "Connections closed since nothing was read of what was sent"
+    );
     describe_counter!("flags_control_tls_failures_total", "Connections that did not come to speak TLS");
     describe_gauge!(
         "flags_control_certificate_expiry_timestamp_seconds",
@@ -132,6 +136,7 @@ fn begin() {
     }
     counter!("flags_control_refused_total", "kind" => "no-room").absolute(0);
     counter!("flags_control_tls_failures_total").absolute(0);
+    counter!("flags_control_connections_cut_total").absolute(0);
     gauge!("flags_control_connections").set(0.0);
     gauge!("process_start_time_seconds").set(whole(u64::try_from(now_ms()).unwrap_or(0)) / 1_000.0);
 }

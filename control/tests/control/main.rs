@@ -27,6 +27,7 @@ mod restore;
 mod schedules;
 mod secure;
 mod segments;
+mod streams;
 mod traces;
 mod transfer;
 mod uploads;
