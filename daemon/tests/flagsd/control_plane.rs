@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) report_answer: Option<u16>,
     /// How many bytes of a part go out at once, and how long nothing goes out then.
     pub(crate) part_pace: Option<(usize, Duration)>,
+    /// How many members that hold nothing come before a part that is packed.
+    pub(crate) empty_members: usize,
     /// What the snapshot's text is, instead of the right one.
     pub(crate) snapshot_text: Option<String>,
     /// What goes over each stream, as it is, beside the truth.
@@ -326,9 +328,11 @@ fn serve(mut stream: impl Read + Write, shared: &Mutex<Shared>, key: &SecretKey)
         let gzip = header("accept-encoding").is_some_and(|accepted| accepted.contains("gzip"));
         let part = inner.parts.get(name).cloned();
         let (piece, pause) = inner.part_pace.unwrap_or((usize::MAX, Duration::ZERO));
+        let nothing = packed(b"").repeat(inner.empty_members);
         drop(inner);
         let Some(part) = part else { return write!(stream, "HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n") };
-        let (body, encoding) = if gzip { (packed(&part), "content-encoding: gzip\r\n") } else { (part, "") };
+        let (body, encoding) =
+            if gzip { ([nothing, packed(&part)].concat(), "content-encoding: gzip\r\n") } else { (part, "") };
         write!(stream, "HTTP/1.1 200 OK\r\n{encoding}content-length: {}\r\n\r\n", body.len())?;
         for piece in body.chunks(piece) {
             stream.write_all(piece)?;

@@ -119,6 +119,21 @@ fn a_part_that_is_not_what_was_signed_for_holds_back_the_whole_revision() {
 }
 
 #[test]
+fn a_part_that_is_packed_into_more_and_more_is_given_up() {
+    let plane = ControlPlane::start(&[("n", 1)]);
+    let mut host = Host::new();
+    let (daemon, client) = start(&plane, &mut host);
+    // All of it can be unpacked, and comes to what was signed for.
+    plane.shared().empty_members = 10_000;
+    let named = list(&plane, 2, &[part(&["a", "b"], false)]);
+    plane.change_with_lists(&[("vip", vip())], &[], false, [("vip".to_owned(), Some(named))].into());
+    daemon.wait_for("the refusal", || error(&daemon).contains("packed, it is longer"));
+    // Some of it does no harm.
+    plane.shared().empty_members = 3;
+    daemon.wait_for("the list", || is_in(&client, "a"));
+}
+
+#[test]
 fn what_failed_is_tried_again_though_nothing_else_happens() {
     let plane = ControlPlane::start(&[("n", 1)]);
     // No event comes by itself.

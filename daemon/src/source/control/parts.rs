@@ -32,6 +32,9 @@ use crate::keep::replace;
 /// How long is waited after something failed, on average half of it: at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
+/// What a part may be longer by when it is packed, besides an eighth of it: heads and ends of the pieces that it is packed in.
+const PACKED_SLACK: u64 = 64 << 10;
+
 /// The parts and lists of one source.
 #[derive(Debug)]
 pub(super) struct Parts {
@@ -185,6 +188,10 @@ impl Parts {
             let mut unpacker = MultiGzDecoder::new(checked);
             while let Some(bytes) = answer.next(started + patience + worth(came)).await? {
                 came += bytes.len();
+                // Nothing can be packed for ever: pieces that hold nothing would keep us as long as somebody sends them.
+                if came as u64 > part.bytes + part.bytes / 8 + PACKED_SLACK {
+                    return Err(Failure::new("packed, it is longer than what was signed for can be"));
+                }
                 unpacker.write_all(&bytes).map_err(failed)?;
             }
             unpacker.finish().map_err(failed)?
