@@ -17,7 +17,7 @@ use libflags::compile::Compiler;
 use libflags::definition::{Document, Format, Limits, PreparedList, Selector};
 use serde_json::{Map, Value, json};
 
-use crate::evaluators;
+use crate::evaluators::{self, Budget, MOST_BYTES, MOST_VALUES};
 use crate::model::{Config, Flag, FlagState, Rollout, escaped};
 use crate::problem::{Fault, Problem};
 
@@ -143,23 +143,41 @@ type Fail = Vec<Fault>;
 /// How many flags may need each other in a row.
 const DEEPEST: usize = 16;
 
+/// How many flags one may need.
+const MOST_NEEDED: usize = 32;
+
+/// A flag's rule on its way to one that needs no other flag.
+#[derive(Default)]
+struct Writing<'k> {
+    /// The flags that need each other, from the one that is written down to the one that is looked at.
+    path: Vec<&'k str>,
+    budget: Budget,
+}
+
+fn too_much() -> Fail {
+    let detail = format!(
+        "with all that it needs written out, the rule has more than {MOST_VALUES} values or {MOST_BYTES} bytes of text"
+    );
+    vec![Fault { pointer: "/prerequisites".to_owned(), detail }]
+}
+
 /// The definition of `key`, which is in `known` with all it needs: compact JSON.
 ///
 /// # Errors
 /// What is wrong with its configuration: what flagd would refuse is refused here.
 pub(crate) fn definition(key: &str, known: &Known, segments: &Segments) -> Result<String, Problem> {
     let Some(configured) = known.get(key) else { return Err(Problem::not_found(format!("there is no flag {key:?}"))) };
-    let mut path = Vec::new();
-    let definition = define(configured, (known, segments), &mut path).map_err(Problem::all_invalid)?;
+    let definition = define(configured, (known, segments)).map_err(Problem::all_invalid)?;
     Ok(definition.to_string())
 }
 
-fn define<'k>(configured: &'k Configured, known: Others<'k>, path: &mut Vec<&'k str>) -> Result<Value, Fail> {
+fn define(configured: &Configured, known: Others<'_>) -> Result<Value, Fail> {
     let Configured { flag, config } = configured;
     check_names(configured)?;
+    check_needs(config)?;
     let plain = assemble(configured, config.targeting.clone());
     check(&flag.key, &plain, (&config.evaluators, known.1), true)?;
-    let rule = rule(configured, known, path)?;
+    let rule = rule(configured, known, &mut Writing::default())?;
     if rule == config.targeting {
         return Ok(plain);
     }
@@ -215,12 +233,30 @@ fn check_names(configured: &Configured) -> Result<(), Fail> {
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
+/// A flag needs a few others, each once.
+fn check_needs(config: &Config) -> Result<(), Fail> {
+    if config.prerequisites.len() > MOST_NEEDED {
+        let detail = format!("a flag has at most {MOST_NEEDED} prerequisites");
+        return Err(vec![Fault { pointer: "/prerequisites".to_owned(), detail }]);
+    }
+    let mut named = BTreeSet::new();
+    let again = config.prerequisites.iter().enumerate().filter(|(_, needed)| !named.insert(needed.flag.as_str()));
+    let faults: Vec<Fault> = again
+        .map(|(at, needed)| Fault {
+            pointer: format!("/prerequisites/{at}/flag"),
+            detail: format!("names {:?} again: one prerequisite names all variants of a flag", needed.flag),
+        })
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
 /// The rule of a flag, all of its needs compiled in.
-fn rule<'k>(configured: &'k Configured, known: Others<'k>, path: &mut Vec<&'k str>) -> Result<Option<Value>, Fail> {
+fn rule<'k>(configured: &'k Configured, known: Others<'k>, writing: &mut Writing<'k>) -> Result<Option<Value>, Fail> {
     let Configured { flag, config } = configured;
     let targeting = match &config.targeting {
         Some(targeting) if !config.evaluators.is_empty() => {
-            let written_out = evaluators::written_out(targeting, |name| config.evaluators.get(name));
+            let written_out =
+                evaluators::written_out(targeting, |name| config.evaluators.get(name), &mut writing.budget);
             let detail = "the evaluators name each other in a circle, or are too much when they are written out";
             Some(
                 written_out
@@ -238,15 +274,15 @@ fn rule<'k>(configured: &'k Configured, known: Others<'k>, path: &mut Vec<&'k st
         return Ok(own);
     }
     let fault = |pointer: String, detail: String| vec![Fault { pointer, detail }];
-    path.push(&flag.key);
-    if path.len() > DEEPEST {
+    writing.path.push(&flag.key);
+    if writing.path.len() > DEEPEST {
         return Err(fault("/prerequisites".to_owned(), format!("more than {DEEPEST} flags need each other in a row")));
     }
     let mut met = Vec::new();
     for (at, prerequisite) in config.prerequisites.iter().enumerate() {
         let pointer = format!("/prerequisites/{at}/flag");
-        if path.contains(&prerequisite.flag.as_str()) {
-            let detail = format!("{} needs {}: a circle", path.join(" needs "), prerequisite.flag);
+        if writing.path.contains(&prerequisite.flag.as_str()) {
+            let detail = format!("{} needs {}: a circle", writing.path.join(" needs "), prerequisite.flag);
             return Err(fault(pointer, detail));
         }
         let Some(needed) = known.0.get(&prerequisite.flag) else {
@@ -264,9 +300,9 @@ fn rule<'k>(configured: &'k Configured, known: Others<'k>, path: &mut Vec<&'k st
                 return Err(fault(pointer, format!("the flag {:?} has no variant {variant:?}", prerequisite.flag)));
             }
         }
-        met.push(serves(needed, &prerequisite.variants, known, path)?);
+        met.push(serves(needed, &prerequisite.variants, known, writing)?);
     }
-    path.pop();
+    writing.path.pop();
     let off = config.off_variant.clone().or_else(|| {
         flag.body.variants.iter().find(|(_, value)| **value == Value::Bool(false)).map(|(name, _)| name.clone())
     });
@@ -283,21 +319,20 @@ fn serves<'k>(
     needed: &'k Configured,
     variants: &[String],
     known: Others<'k>,
-    path: &mut Vec<&'k str>,
+    writing: &mut Writing<'k>,
 ) -> Result<Value, Fail> {
     let Configured { flag, config } = needed;
+    for variant in variants {
+        writing.budget.take(variant.len()).ok_or_else(too_much)?;
+    }
     if config.state == FlagState::Disabled {
         return Ok(Value::Bool(false));
     }
     let is_default = config.default_variant.as_ref().is_some_and(|name| variants.contains(name));
-    let Some(rule) = rule(needed, known, path)? else { return Ok(Value::Bool(is_default)) };
+    let Some(rule) = rule(needed, known, writing)? else { return Ok(Value::Bool(is_default)) };
     // In another flag, what a condition says of the flag's key would mean that one's.
-    let rule = evaluators::written_out(&rule, |key| known.1.rules.get(key)).ok_or_else(|| {
-        vec![Fault {
-            pointer: String::new(),
-            detail: format!("the segments that {:?} names are too much when they are written out", flag.key),
-        }]
-    })?;
+    let segments = &known.1.rules;
+    let rule = evaluators::written_out(&rule, |key| segments.get(key), &mut writing.budget).ok_or_else(too_much)?;
     let rule = as_of(rule, &flag.key);
     // What is no text (a rule may give true, or 1) names a variant by its JSON text: `cat` makes that of it, and nothing of null.
     let name = json!({"cat": [rule]});
@@ -491,6 +526,56 @@ mod tests {
         let snapshot = compiled(&known(&[("a", config)]));
         assert!(is_on(&snapshot, "a", &Context::new("u").with("tier", "staff")));
         assert!(!is_on(&snapshot, "a", &Context::new("u").with("tier", "guest")));
+    }
+
+    #[test]
+    fn a_flag_needs_a_few_others_each_once() {
+        let others: Vec<String> = (0..=MOST_NEEDED).map(|at| format!("f{at}")).collect();
+        let needs_all = |others: &[String]| {
+            let each = others.iter().map(|flag| json!({"flag": flag, "variants": ["on"]}));
+            enabled(json!({"prerequisites": each.collect::<Vec<_>>()}))
+        };
+        let with = |config: Value| {
+            let mut configs: Vec<(&str, Value)> = others.iter().map(|key| (key.as_str(), enabled(json!({})))).collect();
+            configs.push(("a", config));
+            definition("a", &known(&configs), &Segments::default())
+        };
+        assert!(with(needs_all(&others[..MOST_NEEDED])).is_ok());
+        let many = with(needs_all(&others)).expect_err("too many");
+        assert!(many.detail().starts_with("/prerequisites: "), "{}", many.detail());
+        let again = with(needs_all(&["f1".to_owned(), "f2".to_owned(), "f1".to_owned()])).expect_err("twice");
+        assert!(again.detail().starts_with("/prerequisites/2/flag: "), "{}", again.detail());
+    }
+
+    /// Each layer needs all of the next: 8^5 ways to the last.
+    #[test]
+    fn all_that_a_flag_needs_shares_one_budget() {
+        let layers = |layers: usize, last: Value| {
+            let mut configs = Vec::new();
+            for layer in 0..layers {
+                for at in 0..8 {
+                    let next = (0..8).map(|next| json!({"flag": format!("f{}-{next}", layer + 1), "variants": ["on"]}));
+                    let next: Vec<Value> = next.collect();
+                    let config = if layer + 1 < layers {
+                        enabled(json!({"prerequisites": next}))
+                    } else {
+                        enabled(last.clone())
+                    };
+                    configs.push((format!("f{layer}-{at}"), config));
+                }
+            }
+            let configs: Vec<(&str, Value)> =
+                configs.iter().map(|(key, config)| (key.as_str(), config.clone())).collect();
+            definition("f0-0", &known(&configs), &Segments::default())
+        };
+        let short = json!({"targeting": {"if": [{"var": "beta"}, "on"]}});
+        assert!(layers(3, short.clone()).is_ok());
+        let many = layers(6, short).expect_err("too many values");
+        assert!(many.detail().starts_with("/prerequisites: "), "{}", many.detail());
+        let long = json!({"targeting": {"if": [{"==": [{"var": "beta"}, "x".repeat(1 << 18)]}, "on"]}});
+        assert!(layers(2, long.clone()).is_ok(), "8 times 256 KiB");
+        let long = layers(3, long).expect_err("64 times 256 KiB");
+        assert!(long.detail().starts_with("/prerequisites: "), "{}", long.detail());
     }
 
     #[test]

@@ -211,7 +211,7 @@ fn written_flag(configured: &Configured, shared: &mut Map<String, Value>) -> Val
     if own.iter().all(|(name, rule)| shared.get(name).is_none_or(|other| other == rule)) {
         shared.extend(own);
     } else if let Some(targeting) = &config.targeting {
-        config.targeting = evaluators::written_out(targeting, |name| own.get(name));
+        config.targeting = evaluators::written_out(targeting, |name| own.get(name), &mut evaluators::Budget::default());
     }
     let mut members = json!(config);
     let body = &flag.body;

@@ -110,8 +110,9 @@ pub(crate) struct Config {
     /// For those of whom `targeting` says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rollout: Option<Rollout>,
-    /// Other flags without which this one is off.
+    /// Other flags without which this one is off, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub(crate) prerequisites: Vec<Prerequisite>,
     /// What is served where a prerequisite is not met; absent: the variant whose value is `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -215,6 +215,9 @@ struct Compiled {
     lost: u64,
 }
 
+/// How many bytes the definitions may have that one change brings of flags which only need what it changes: all of them are in memory at once.
+const MOST_BYTES_BESIDE: usize = 64 << 20;
+
 /// Compiles flags and all that need them. `sets`: the flag set that flags are in before and after it, unless they name another.
 fn compile(
     transaction: &mut dyn Transaction,
@@ -229,6 +232,7 @@ fn compile(
         Segments::default()
     };
     let (mut flags, mut removed, mut lost) = (Definitions::new(), Vec::new(), 0);
+    let mut beside = 0;
     for key in to_compile {
         let Some(configured) = known.get(&key) else { continue };
         let text = if configured.flag.archived_ms.is_some() {
@@ -239,6 +243,13 @@ fn compile(
         let before = published.remove(&key).unwrap_or_default();
         if before == text {
             continue;
+        }
+        if !changed.contains(&key) {
+            beside += text.len();
+            if beside > MOST_BYTES_BESIDE {
+                let detail = format!("the flags that need this come to more than {MOST_BYTES_BESIDE} bytes");
+                return Err(Problem::invalid("", detail));
+            }
         }
         lost += u64::from(loss::is_loss((&before, sets.0), (&text, sets.1)));
         let values = [text.as_str().into(), environment_id.into(), configured.flag.id.into()];

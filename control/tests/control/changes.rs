@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::on_both;
+use crate::harness::{Database, on_both};
 
 const FLAGS: &str = "/api/v1/projects/shop/flags";
 const TEST: &str = "/api/v1/projects/shop/environments/test";
@@ -251,4 +251,44 @@ fn an_environment_can_begin_as_another_one_is() {
         assert_eq!(public.len(), 3);
         assert!(public[0] != public[1] && public[1] != public[2], "each signs with a key of its own");
     });
+}
+
+/// What is asked for with a little is not made a lot of.
+#[test]
+fn what_comes_to_too_much_is_refused() {
+    let database = Database::sqlite();
+    let server = database.serve_with("[limits]\nrequest_seconds = 100\n");
+    let admin = server.furnished();
+    let rule = |text: String| json!({"if": [{"==": [{"var": "plan"}, text]}, "on"]});
+    let on = |more: Value| {
+        let mut config = json!({"state": "ENABLED", "defaultVariant": "off", "variants": {"on": true, "off": false}});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        config
+    };
+    let needs =
+        |keys: &[String]| -> Vec<Value> { keys.iter().map(|key| json!({"flag": key, "variants": ["on"]})).collect() };
+    let base = ["base".to_owned()];
+    let mut flags = json!({"base": on(json!({}))});
+    for at in 0..80 {
+        flags[format!("f{at}")] = on(json!({"prerequisites": needs(&base)}));
+    }
+    admin.post(&format!("{TEST}/import"), json!({"flags": flags})).expect(200);
+    let all: Vec<String> = (0..33).map(|at| format!("f{at}")).collect();
+    let top = |needed: &[String]| {
+        let patch = json!({"prerequisites": needs(needed)});
+        admin.post(FLAGS, json!({"key": "top"}));
+        admin.patch(&format!("{TEST}/flags/top?dry_run=true"), patch)
+    };
+    top(&all[..32]).expect(200);
+    let pointer = |problem: Value| problem["errors"][0]["pointer"].as_str().unwrap().to_owned();
+    assert_eq!(pointer(top(&all).expect(422)), "/prerequisites");
+    assert_eq!(pointer(top(&[all[0].clone(), all[0].clone()]).expect(422)), "/prerequisites/1/flag");
+    // 300 KiB for each of the 32, and for each of the 80.
+    let base = format!("{TEST}/flags/base");
+    admin.patch(&base, json!({"targeting": rule("x".repeat(300 << 10))})).expect(200);
+    assert_eq!(pointer(top(&all[..32]).expect(422)), "/prerequisites");
+    top(&all[..8]).expect(200);
+    let more =
+        admin.patch(&format!("{base}?dry_run=true"), json!({"targeting": rule("x".repeat(1_000_000))})).expect(422);
+    assert!(more["detail"].as_str().unwrap().contains("the flags that need this"), "{more}");
 }
