@@ -21,6 +21,10 @@ pub(crate) struct App {
     pub(crate) parts: PartCache,
     /// A place for each id list that is being uploaded.
     pub(crate) uploads: Semaphore,
+    /// A place for each id list that is being downloaded.
+    pub(crate) downloads: Arc<Semaphore>,
+    /// A place for each file that is being imported.
+    pub(crate) imports: Arc<Semaphore>,
     /// Told true when the process is to end: streams end then.
     pub(crate) stopping: watch::Sender<bool>,
 }
@@ -31,6 +35,8 @@ impl App {
             limits: Limits::new(&config.limits),
             parts: PartCache::new(config.sync.part_cache_bytes),
             uploads: Semaphore::new(config.limits.uploads),
+            downloads: Arc::new(Semaphore::new(config.limits.downloads)),
+            imports: Arc::new(Semaphore::new(config.limits.imports)),
             config,
             auth: Arc::new(Auth::new(store.clone())),
             store,

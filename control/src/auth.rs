@@ -12,9 +12,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::clock::now_ms;
 use crate::problem::Problem;
 use crate::resource::environment::Environment;
-use crate::resource::project::Project;
+use crate::resource::project::{self, Project};
 use crate::resource::token::{self, Scope, Token};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Transaction};
 
 /// How long a token is believed without asking the database. Revoking one tells every replica to ask again at once.
 const BELIEVED: Duration = Duration::from_secs(10);
@@ -93,8 +93,6 @@ impl Auth {
     /// # Errors
     /// 401 where there is none that can be used; what exactly is wrong is not told. 503 where that can't be found out.
     pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Access, Problem> {
-        let refused =
-            || Problem::unauthorized("a token is needed: Authorization: Bearer flags_…, neither expired nor revoked");
         let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let (scheme, text) = text.split_once(' ').unwrap_or_default();
         let (id, secret) = token::split(text).filter(|_| scheme.eq_ignore_ascii_case("bearer")).ok_or_else(refused)?;
@@ -244,7 +242,21 @@ impl Remembered {
     }
 }
 
+fn refused() -> Problem {
+    Problem::unauthorized("a token is needed: Authorization: Bearer flags_…, neither expired nor revoked")
+}
+
 impl Access {
+    /// Looks at the token again, in the transaction that something is to be changed in long after it was admitted.
+    ///
+    /// # Errors
+    /// 401 where it has ended meanwhile.
+    pub(crate) fn look_again(&self, transaction: &mut dyn Transaction) -> Result<(), Problem> {
+        // What a token is for never changes.
+        let found = token::find(transaction, &self.token.id)?.filter(|token| token.is_alive(now_ms()));
+        found.map(drop).ok_or_else(refused)
+    }
+
     /// Whether the token has neither expired nor been revoked, as far as was known when it was looked at.
     pub(crate) fn is_alive(&self) -> bool {
         self.token.is_alive(now_ms())
@@ -266,24 +278,34 @@ impl Access {
     }
 
     /// # Errors
+    /// 403 where the token is not good for `scope` anywhere.
+    pub(crate) fn has(&self, scope: Scope) -> Result<(), Problem> {
+        if self.token.scope >= scope { Ok(()) } else { Err(self.lacks(scope)) }
+    }
+
+    /// The only project that the token is for; `None`: all.
+    pub(crate) fn project_id(&self) -> Option<i64> {
+        self.token.project_id
+    }
+
+    /// # Errors
     /// Where the token is not good for `scope` in all of the project: 403, or 404 where it may not even know of the project.
     pub(crate) fn may_in(&self, scope: Scope, project: &Project) -> Result<(), Problem> {
-        self.knows(project.id, &project.key)?;
+        self.knows(project)?;
         self.check(scope, Some(project.id), None)
     }
 
     /// # Errors
-    /// Where the token is not good for `scope` in the environment: as [`may_in`](Self::may_in).
+    /// 403 where the token is not good for `scope` in the environment, of whose project it [knows](Self::knows).
     pub(crate) fn may_at(&self, scope: Scope, environment: &Environment) -> Result<(), Problem> {
-        self.knows(environment.project_id, &environment.path)?;
         self.check(scope, Some(environment.project_id), Some(environment.id))
     }
 
     /// # Errors
     /// Where the token may not even read in a part of the project.
     pub(crate) fn may_read_of(&self, project: &Project) -> Result<(), Problem> {
-        self.knows(project.id, &project.key)?;
-        if self.token.scope >= Scope::Read { Ok(()) } else { Err(self.lacks(Scope::Read)) }
+        self.knows(project)?;
+        self.has(Scope::Read)
     }
 
     /// Whether the token is good for following an environment; every scope is.
@@ -301,20 +323,14 @@ impl Access {
         self.is_for(environment.project_id) && self.token.environment_id.is_none_or(|id| id == environment.id)
     }
 
-    fn knows(&self, project_id: i64, name: &str) -> Result<(), Problem> {
-        // The same words as for one that is not there: names of others' projects are not told.
-        let (project, _) = name.split_once('/').unwrap_or((name, ""));
-        if self.is_for(project_id) {
-            Ok(())
-        } else {
-            Err(Problem::not_found(format!("there is no project {project:?}")))
-        }
+    /// # Errors
+    /// 404 where the token is for another project, in the words for one that is not there: names of others' projects are not told.
+    pub(crate) fn knows(&self, project: &Project) -> Result<(), Problem> {
+        if self.is_for(project.id) { Ok(()) } else { Err(project::not_found(&project.key)) }
     }
 
     fn check(&self, scope: Scope, project_id: Option<i64>, environment_id: Option<i64>) -> Result<(), Problem> {
-        if self.token.scope < scope {
-            return Err(self.lacks(scope));
-        }
+        self.has(scope)?;
         let fits = |own: Option<i64>, asked: Option<i64>| own.is_none() || own == asked;
         if !fits(self.token.project_id, project_id) || !fits(self.token.environment_id, environment_id) {
             return Err(Problem::forbidden("the token is for a part of this only"));

@@ -136,13 +136,17 @@ pub(crate) struct LimitSettings {
     pub(crate) body_bytes: usize,
     /// Of a file that is imported.
     pub(crate) import_bytes: usize,
+    /// Of files that this process takes at once; each is in memory as a whole.
+    pub(crate) imports: usize,
     /// Of an id list's body, unpacked.
     pub(crate) upload_bytes: u64,
     /// Of an id list.
     pub(crate) segment_ids: usize,
     /// Of id lists that this process takes at once.
     pub(crate) uploads: usize,
-    /// From an upload's first byte to its answer.
+    /// Of id lists that this process gives at once; a thread reads each.
+    pub(crate) downloads: usize,
+    /// From an upload's first byte to its answer, and from a download's head to its end.
     pub(crate) upload_seconds: u64,
     /// From a request's first byte to its answer's; streams are not bounded.
     pub(crate) request_seconds: u64,
@@ -164,9 +168,11 @@ impl Default for LimitSettings {
             write_seconds: 30,
             body_bytes: 1 << 20,
             import_bytes: 64 << 20,
+            imports: 4,
             upload_bytes: 1 << 30,
             segment_ids: 10_000_000,
             uploads: 4,
+            downloads: 16,
             upload_seconds: 600,
             request_seconds: 10,
         }

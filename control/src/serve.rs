@@ -43,7 +43,9 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
 /// Text on a terminal, JSON elsewhere.
 fn start_log(level: &str) -> anyhow::Result<()> {
     let level: tracing::Level = level.parse().with_context(|| format!("log_level = {level:?}"))?;
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // Who did what to tokens is written down whatever else is.
+    let wanted = format!("{level},{}=info", routes::audit::TARGET);
+    let log = tracing_subscriber::fmt().with_env_filter(wanted).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         log.with_target(false).init();
     } else {

@@ -59,6 +59,12 @@ pub(crate) fn document() -> Value {
     })
 }
 
+/// Path, method and the scope that a token needs, of each operation.
+#[cfg(test)]
+pub(crate) fn scopes() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    OPERATIONS.iter().map(|operation| (operation.path, operation.method, operation.scope))
+}
+
 fn find(path: &str, method: &str) -> Option<&'static Operation> {
     OPERATIONS.iter().find(|operation| operation.path == path && operation.method == method)
 }

@@ -138,7 +138,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "The log, the newest first",
         List(of::<Entry>),
     )
-    .asks(members::<Page>),
+    .asks(members::<change::Which>),
     read(
         "/api/v1/projects/{project}/environments/{environment}/changes/export",
         "exportChanges",
@@ -330,7 +330,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "The segments of an environment",
         List(of::<SegmentView<'static>>),
     )
-    .asks(members::<Page>),
+    .asks(members::<segment::Which>),
     write(
         "post",
         "/api/v1/projects/{project}/environments/{environment}/segments",

@@ -218,6 +218,23 @@ struct Compiled {
 /// How many bytes the definitions may have that one change brings of flags which only need what it changes: all of them are in memory at once.
 const MOST_BYTES_BESIDE: usize = 64 << 20;
 
+/// Definitions of flags that only need what a change changes, bytes.
+#[derive(Debug, Default)]
+struct Beside(usize);
+
+impl Beside {
+    /// # Errors
+    /// Where they are too much with so many more.
+    fn add(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.0 += bytes;
+        if self.0 <= MOST_BYTES_BESIDE {
+            return Ok(());
+        }
+        let detail = format!("the flags that need this come to more than {MOST_BYTES_BESIDE} bytes");
+        Err(Problem::invalid("", detail))
+    }
+}
+
 /// Compiles flags and all that need them. `sets`: the flag set that flags are in before and after it, unless they name another.
 fn compile(
     transaction: &mut dyn Transaction,
@@ -232,7 +249,7 @@ fn compile(
         Segments::default()
     };
     let (mut flags, mut removed, mut lost) = (Definitions::new(), Vec::new(), 0);
-    let mut beside = 0;
+    let mut beside = Beside::default();
     for key in to_compile {
         let Some(configured) = known.get(&key) else { continue };
         let text = if configured.flag.archived_ms.is_some() {
@@ -245,11 +262,7 @@ fn compile(
             continue;
         }
         if !changed.contains(&key) {
-            beside += text.len();
-            if beside > MOST_BYTES_BESIDE {
-                let detail = format!("the flags that need this come to more than {MOST_BYTES_BESIDE} bytes");
-                return Err(Problem::invalid("", detail));
-            }
+            beside.add(text.len())?;
         }
         lost += u64::from(loss::is_loss((&before, sets.0), (&text, sets.1)));
         let values = [text.as_str().into(), environment_id.into(), configured.flag.id.into()];
@@ -521,4 +534,16 @@ fn raw(text: String) -> Result<Box<RawValue>, StoreError> {
 
 pub(crate) fn integer(number: u64) -> Result<i64, StoreError> {
     i64::try_from(number).map_err(|_| StoreError::Broken(format!("{number} is too large")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_change_brings_with_it_is_bounded() {
+        let mut beside = Beside::default();
+        assert!(beside.add(MOST_BYTES_BESIDE - 1).is_ok() && beside.add(1).is_ok());
+        assert_eq!(beside.add(1).expect_err("too much").status().as_u16(), 422);
+    }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::now_ms;
 use crate::model::{check_key, check_text};
 use crate::problem::Problem;
-use crate::store::{Row, StoreError, Transaction};
+use crate::store::{Row, StoreError, Transaction, Value};
 
 /// A project.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -52,14 +52,26 @@ fn taken(error: StoreError, key: &str) -> Problem {
 
 pub(crate) fn find(transaction: &mut dyn Transaction, key: &str) -> Result<Project, Problem> {
     let row = transaction.row(&format!("SELECT {COLUMNS} FROM project WHERE key = $1"), &[key.into()])?;
-    row.map_or_else(|| Err(Problem::not_found(format!("there is no project {key:?}"))), |row| Ok(from(row)?))
+    row.map_or_else(|| Err(not_found(key)), |row| Ok(from(row)?))
 }
 
-/// At most `limit` projects after the key `after`, sorted.
-pub(crate) fn list(transaction: &mut dyn Transaction, after: &str, limit: i64) -> Result<Vec<Project>, Problem> {
-    let sql = format!("SELECT {COLUMNS} FROM project WHERE key > $1 ORDER BY key LIMIT $2");
-    let rows = transaction.rows(&sql, &[after.into(), limit.into()])?;
-    rows.into_iter().map(|row| Ok(from(row)?)).collect()
+/// There is no such project, or none that whoever asks may know of.
+pub(crate) fn not_found(key: &str) -> Problem {
+    Problem::not_found(format!("there is no project {key:?}"))
+}
+
+/// At most `limit` projects after the key `after`, sorted; of all, or the one `only`.
+pub(crate) fn list(
+    transaction: &mut dyn Transaction,
+    only: Option<i64>,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Project>, Problem> {
+    let mut values = vec![after.into(), limit.into()];
+    let which = if only.is_some() { " AND id = $3" } else { "" };
+    values.extend(only.map(Value::from));
+    let sql = format!("SELECT {COLUMNS} FROM project WHERE key > $1{which} ORDER BY key LIMIT $2");
+    transaction.rows(&sql, &values)?.into_iter().map(|row| Ok(from(row)?)).collect()
 }
 
 fn from(mut row: Row) -> Result<Project, StoreError> {

@@ -9,20 +9,31 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::place::{readable, writable};
-use super::request::{Answer, Items, Page, Write};
+use super::request::{Answer, Asked, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
 use crate::problem::Problem;
 use crate::resource::{change, flag, log};
 
+/// Which changes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Which {
+    /// Where the last page ended: its `next`.
+    cursor: String,
+    limit: Option<i64>,
+    /// Those of this flag alone.
+    flag: Option<String>,
+}
+
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     access: Access,
     Path((project, environment)): Path<(String, String)>,
-    page: Page,
+    Asked(which): Asked<Which>,
 ) -> Result<Answer, Problem> {
-    let limit = page.limit()?;
-    let before = match page.cursor.as_str() {
+    let limit = page_limit(which.limit)?;
+    let before = match which.cursor.as_str() {
         "" => i64::MAX,
         cursor => cursor.parse().map_err(|_| Problem::invalid("", "the cursor is not one of ours"))?,
     };
@@ -32,7 +43,7 @@ pub(super) async fn list(
             // A page that ended before the log was cut goes on nowhere.
             log::check_since(&environment, u64::try_from(before).unwrap_or(0).saturating_sub(2))?;
         }
-        change::log(transaction, environment.id, page.flag.as_deref(), before, limit + 1)
+        change::log(transaction, environment.id, which.flag.as_deref(), before, limit + 1)
     });
     Answer::ok(&Items::new(entries.await?, limit, |entry| entry.revision.to_string()))
 }

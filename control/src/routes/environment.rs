@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde_json::Value as Json;
 
-use super::place::{readable, writable};
+use super::place::{known_project, readable, writable};
 use super::request::{Answer, Items, Write};
 use crate::app::App;
 use crate::auth::Access;
@@ -14,7 +14,7 @@ use crate::model::patched;
 use crate::problem::Problem;
 use crate::resource::environment::Environment;
 use crate::resource::token::Scope;
-use crate::resource::{change, environment, project};
+use crate::resource::{change, environment};
 
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -22,7 +22,7 @@ pub(super) async fn list(
     Path(project): Path<String>,
 ) -> Result<Answer, Problem> {
     let items = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project)?;
+        let project = known_project(transaction, &access, &project)?;
         access.may_read_of(&project)?;
         let environments = environment::list(transaction, &project)?;
         let views = environments.iter().filter(|environment| access.is_for_environment(environment));
@@ -39,7 +39,7 @@ pub(super) async fn create(
     let new = write.json::<environment::NewEnvironment>()?;
     write
         .run(&app, move |transaction, write| {
-            let project = project::find(transaction, &project)?;
+            let project = known_project(transaction, &write.access, &project)?;
             write.access.may_in(Scope::Admin, &project)?;
             let environment = environment::create(transaction, &project, &new, &write.author)?;
             Answer::new(StatusCode::CREATED, &environment.view())

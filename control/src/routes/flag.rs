@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::place::{readable, writable};
+use super::place::{known_project, readable, writable};
 use super::request::{Answer, Asked, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
@@ -19,7 +19,7 @@ use crate::parse::parse_value;
 use crate::problem::Problem;
 use crate::resource::change::Author;
 use crate::resource::environment::Environment;
-use crate::resource::project::{self, Project};
+use crate::resource::project::Project;
 use crate::resource::token::Scope;
 use crate::resource::{change, flag};
 use crate::store::{StoreError, Transaction};
@@ -90,7 +90,7 @@ pub(super) async fn list(
     let limit = page_limit(which.limit)?;
     let sort = which.sort;
     let flags = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project)?;
+        let project = known_project(transaction, &access, &project)?;
         access.may_read_of(&project)?;
         let filter = flag::Filter {
             after: which.cursor,
@@ -119,7 +119,7 @@ pub(super) async fn create(
     let body: FlagBody = parse_value(Json::Object(new.body))?;
     write
         .run(&app, move |transaction, write| {
-            let project = project::find(transaction, &project)?;
+            let project = known_project(transaction, &write.access, &project)?;
             write.access.may_in(Scope::Write, &project)?;
             let flag = flag::create(transaction, &project, &new.key, body, new.environments, &write.author)?;
             answer(StatusCode::CREATED, &flag)
@@ -133,7 +133,7 @@ pub(super) async fn show(
     Path((project, key)): Path<(String, String)>,
 ) -> Result<Answer, Problem> {
     let found = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project)?;
+        let project = known_project(transaction, &access, &project)?;
         access.may_read_of(&project)?;
         flag::find(transaction, &project, &key)
     });
@@ -215,7 +215,7 @@ fn writable_flag(
     project: &str,
     key: &str,
 ) -> Result<(Project, Flag), Problem> {
-    let project = project::find(transaction, project)?;
+    let project = known_project(transaction, &write.access, project)?;
     write.access.may_in(Scope::Write, &project)?;
     let flag = flag::find(transaction, &project, key)?;
     Ok((project, flag))

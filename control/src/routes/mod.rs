@@ -1,8 +1,11 @@
 //! The HTTP API, a file for each resource.
 
+mod admission;
+pub(crate) mod audit;
 pub(crate) mod change;
 pub(crate) mod clone;
 mod described;
+mod download;
 mod environment;
 pub(crate) mod flag;
 mod health;
@@ -118,7 +121,7 @@ fn bulk() -> Routes {
 fn uploads() -> Routes {
     let ids = "/projects/{project}/environments/{environment}/segments/{segment}/ids";
     Routes::default()
-        .route(ids, get(segment::show_ids).put(segment::put_ids))
+        .route(ids, get(download::show_ids).put(segment::put_ids))
         .route(&format!("{ids}/add"), post(segment::add_ids))
         .route(&format!("{ids}/remove"), post(segment::remove_ids))
 }

@@ -7,6 +7,16 @@ use crate::resource::project::{self, Project};
 use crate::resource::token::Scope;
 use crate::store::Transaction;
 
+/// The project of this name.
+///
+/// # Errors
+/// 404 where there is none that the token may know of: nothing else of it is looked at or locked then.
+pub(super) fn known_project(transaction: &mut dyn Transaction, access: &Access, key: &str) -> Result<Project, Problem> {
+    let project = project::find(transaction, key)?;
+    access.knows(&project)?;
+    Ok(project)
+}
+
 /// An environment, and the project that it is of.
 ///
 /// # Errors
@@ -17,13 +27,13 @@ pub(super) fn readable(
     project: &str,
     environment: &str,
 ) -> Result<(Project, Environment), Problem> {
-    let project = project::find(transaction, project)?;
+    let project = known_project(transaction, access, project)?;
     let environment = environment::find(transaction, &project, environment)?;
     access.may_at(Scope::Read, &environment)?;
     Ok((project, environment))
 }
 
-/// The same to be changed: locked until the transaction ends.
+/// The same to be changed: locked until the transaction ends, for who may change it and nobody else.
 ///
 /// # Errors
 /// As [`readable`].
@@ -33,8 +43,23 @@ pub(super) fn writable(
     project: &str,
     environment: &str,
 ) -> Result<(Project, Environment), Problem> {
-    let project = project::find(transaction, project)?;
+    let project = known_project(transaction, access, project)?;
+    may_write(transaction, access, &project, environment)?;
     let environment = environment::lock(transaction, &project, environment)?;
-    access.may_at(Scope::Write, &environment)?;
     Ok((project, environment))
+}
+
+/// # Errors
+/// 403 where the token may not change the environment; 404 where it is for one alone, and there is none of this name.
+pub(super) fn may_write(
+    transaction: &mut dyn Transaction,
+    access: &Access,
+    project: &Project,
+    environment: &str,
+) -> Result<(), Problem> {
+    // Who may change all of the project is not looked up again.
+    match access.may_in(Scope::Write, project) {
+        Ok(()) => Ok(()),
+        Err(_) => access.may_at(Scope::Write, &environment::find(transaction, project, environment)?),
+    }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
@@ -17,6 +17,7 @@ use serde_json::Value as Json_;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use super::admission::may_begin;
 use crate::app::App;
 use crate::auth::Access;
 use crate::clock::now_ms;
@@ -68,6 +69,8 @@ pub(crate) struct Write {
     dry_run: bool,
     idempotency: Option<Idempotency>,
     until: Until,
+    /// The body came after the token was looked at, maybe long after.
+    is_long: bool,
 }
 
 /// When the database must have answered: a moment before the request has taken as long as it may. Whether a change happened is not known then.
@@ -93,23 +96,7 @@ impl FromRequest<Arc<App>> for Write {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
-        let access = Access::from_request_parts(&mut parts, app).await?;
-        let Asked(query) = Asked::<WriteQuery>::of(&parts.uri)?;
-        check_text(&query.comment, "")?;
-        let if_match = text(&parts.headers, header::IF_MATCH.as_str())?;
-        let key = text(&parts.headers, "idempotency-key")?;
-        let until = deadline(&parts)?;
-        let (method, target) = (parts.method.clone(), parts.uri.to_string());
-        let body = Bytes::from_request(Request::from_parts(parts, body), app).await.map_err(unreadable)?;
-        let idempotency = match key {
-            Some(key) if key.is_empty() || key.len() > KEY_BYTES => {
-                return Err(Problem::invalid("", "an Idempotency-Key has 1 to 255 characters"));
-            }
-            Some(key) => Some(Idempotency { key, request: fingerprint(&method, &target, if_match.as_deref(), &body) }),
-            None => None,
-        };
-        let author = Author { actor: access.actor(), comment: query.comment, deliberate: query.deliberate };
-        Ok(Self { access, body, author, if_match, dry_run: query.dry_run, idempotency, until })
+        Self::head(&mut parts, app).await?.with_body(parts, body, app).await
     }
 }
 
@@ -165,6 +152,16 @@ impl Answer {
         self
     }
 
+    /// Whether it was given before: nothing has happened for it now.
+    pub(crate) fn is_replayed(&self) -> bool {
+        self.replayed
+    }
+
+    /// What is shown, but for what is told once.
+    pub(crate) fn body(&self) -> &Json_ {
+        &self.body
+    }
+
     pub(crate) fn with_revision(mut self, revision: i64) -> Self {
         self.etag = Some(format!("\"{revision}\""));
         self
@@ -208,18 +205,53 @@ impl From<StoreError> for Stop {
 }
 
 impl Write {
-    /// Of a request whose body is read as it comes. It has no `Idempotency-Key`: what such a body does is the same the second time.
+    /// Of a request whose body is read as it comes, or [later](Self::with_body). Without that there is no `Idempotency-Key`: what a body does that
+    /// is read as it comes is the same the second time. The token is looked at again when something is changed.
     ///
     /// # Errors
-    /// As of any request.
+    /// As [`head`](Self::head).
     pub(crate) async fn without_body(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        Ok(Self { is_long: true, ..Self::head(parts, app).await? })
+    }
+
+    /// # Errors
+    /// As of any request; 403 and 404 where the token may not change what the path names.
+    async fn head(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let access = Access::from_request_parts(parts, app).await?;
         let Asked(query) = Asked::<WriteQuery>::of(&parts.uri)?;
         check_text(&query.comment, "")?;
         let if_match = text(&parts.headers, header::IF_MATCH.as_str())?;
         let until = deadline(parts)?;
+        in_time(until, may_begin(parts, app, &access)).await??;
         let author = Author { actor: access.actor(), comment: query.comment, deliberate: query.deliberate };
-        Ok(Self { access, body: Bytes::new(), author, if_match, dry_run: query.dry_run, idempotency: None, until })
+        Ok(Self {
+            access,
+            body: Bytes::new(),
+            author,
+            if_match,
+            dry_run: query.dry_run,
+            idempotency: None,
+            until,
+            is_long: false,
+        })
+    }
+
+    /// The same with its body, and the `Idempotency-Key` if there is one.
+    ///
+    /// # Errors
+    /// Where the body is too long, or breaks off.
+    pub(crate) async fn with_body(mut self, parts: Parts, body: Body, app: &Arc<App>) -> Result<Self, Problem> {
+        let key = text(&parts.headers, "idempotency-key")?;
+        if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES) {
+            return Err(Problem::invalid("", "an Idempotency-Key has 1 to 255 characters"));
+        }
+        let (method, target) = (parts.method.clone(), parts.uri.to_string());
+        self.body = Bytes::from_request(Request::from_parts(parts, body), app).await.map_err(unreadable)?;
+        self.idempotency = key.map(|key| {
+            let request = fingerprint(&method, &target, self.if_match.as_deref(), &self.body);
+            Idempotency { key, request }
+        });
+        Ok(self)
     }
 
     /// Whether nothing is to be changed.
@@ -289,6 +321,9 @@ impl Write {
     where
         W: FnOnce(&mut dyn Transaction, &Self) -> Result<Answer, Problem>,
     {
+        if self.is_long {
+            self.access.look_again(transaction)?;
+        }
         if let Some(answer) = self.replay(transaction)? {
             return Ok(answer);
         }
@@ -361,16 +396,13 @@ async fn in_time<T>(until: Until, asked: impl Future<Output = T>) -> Result<T, P
     })
 }
 
-/// Which part of a list is asked for.
+/// Which part of a list is asked for, where nothing else can be.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Page {
     /// Where the last page ended: its `next`.
     pub(crate) cursor: String,
-    pub(crate) limit: Option<i64>,
-    pub(crate) search: String,
-    pub(crate) archived: bool,
-    pub(crate) flag: Option<String>,
+    limit: Option<i64>,
 }
 
 impl Page {
@@ -388,14 +420,6 @@ pub(crate) fn page_limit(asked: Option<i64>) -> Result<i64, Problem> {
         None => Ok(PAGE.0),
         Some(limit) if (1..=PAGE.1).contains(&limit) => Ok(limit),
         Some(_) => Err(Problem::invalid("", format!("limit is 1 to {}", PAGE.1))),
-    }
-}
-
-impl FromRequestParts<Arc<App>> for Page {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
-        Asked::of(&parts.uri).map(|Asked(page)| page)
     }
 }
 

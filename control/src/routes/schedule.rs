@@ -7,15 +7,15 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::place::{readable, writable};
+use super::place::{known_project, readable, writable};
 use super::request::{Answer, Asked, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
 use crate::clock::now_ms;
 use crate::problem::Problem;
+use crate::resource::environment;
 use crate::resource::schedule::{self, NewSchedule};
 use crate::resource::token::Scope;
-use crate::resource::{environment, project};
 
 /// Which scheduled changes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -77,7 +77,7 @@ pub(super) async fn cancel(
 ) -> Result<Answer, Problem> {
     write
         .run(&app, move |transaction, write| {
-            let project = project::find(transaction, &project)?;
+            let project = known_project(transaction, &write.access, &project)?;
             let environment = environment::find(transaction, &project, &environment)?;
             write.access.may_at(Scope::Write, &environment)?;
             Answer::ok(&schedule::cancel(transaction, &environment, &id, now_ms())?)

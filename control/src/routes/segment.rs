@@ -4,21 +4,17 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::Response;
-use bytes::Bytes;
+use axum::http::{HeaderMap, StatusCode, header};
 use flags_sync::list::Merge;
 use flags_sync::{List, Part};
 use libflags::definition::ListFormat;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
-use tokio::sync::mpsc;
 
 use super::place::{readable, writable};
-use super::request::{Answer, Items, Page, Write};
+use super::request::{Answer, Asked, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
 use crate::ids::{self, Lines, Most, Sorted};
@@ -47,20 +43,32 @@ pub(crate) struct NewSegment {
     body: Map<String, Json>,
 }
 
+/// Which segments.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Which {
+    /// Where the last page ended: its `next`.
+    cursor: String,
+    limit: Option<i64>,
+    search: String,
+    archived: bool,
+}
+
 type Place = (String, String);
-type SegmentPlace = (String, String, String);
+/// Project, environment and segment.
+pub(super) type SegmentPlace = (String, String, String);
 
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     access: Access,
     Path(place): Path<Place>,
-    page: Page,
+    Asked(which): Asked<Which>,
 ) -> Result<Answer, Problem> {
-    let limit = page.limit()?;
+    let limit = page_limit(which.limit)?;
     let segments = app.store.read(move |transaction| {
         let (_, environment) = readable(transaction, &access, &place.0, &place.1)?;
         let filter =
-            segment::Filter { after: page.cursor, search: page.search, archived: page.archived, limit: limit + 1 };
+            segment::Filter { after: which.cursor, search: which.search, archived: which.archived, limit: limit + 1 };
         segment::list(transaction, &environment, &filter)
     });
     let Items { items, next } = Items::new(segments.await?, limit, |segment: &Segment| segment.key.clone());
@@ -161,54 +169,13 @@ fn answer(status: StatusCode, segment: &Segment) -> Result<Answer, Problem> {
     Ok(Answer::new(status, &segment.view())?.with_revision(segment.revision))
 }
 
-async fn seen(app: &App, access: Access, place: SegmentPlace) -> Result<(Environment, Segment), Problem> {
+pub(super) async fn seen(app: &App, access: Access, place: SegmentPlace) -> Result<(Environment, Segment), Problem> {
     let work = move |transaction: &mut dyn Transaction| {
         let (_, environment) = readable(transaction, &access, &place.0, &place.1)?;
         let segment = segment::find(transaction, &environment, &place.2)?;
         Ok::<_, Problem>((environment, segment))
     };
     app.store.read(work).await
-}
-
-/// `GET …/ids`: one a line, in order.
-pub(super) async fn show_ids(
-    State(app): State<Arc<App>>,
-    access: Access,
-    Path(place): Path<SegmentPlace>,
-) -> Result<Response, Problem> {
-    /// Bytes that go out at once.
-    const PIECE: usize = 64 << 10;
-    let (_, segment) = seen(&app, access, place).await?;
-    must_be_list(&segment)?;
-    let (give, take) = mpsc::channel::<io::Result<Bytes>>(4);
-    let (store, revision) = (app.store.clone(), segment.revision);
-    tokio::task::spawn_blocking(move || {
-        let send = || -> io::Result<()> {
-            let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-            let mut merge = Merge::new(part::texts(&store, segment.id, &segment.list).map_err(io::Error::other)?)?;
-            let mut piece = Vec::with_capacity(PIECE);
-            while let Some(id) = merge.next_id()? {
-                piece.extend_from_slice(id);
-                piece.push(b'\n');
-                if piece.len() >= PIECE {
-                    give.blocking_send(Ok(std::mem::take(&mut piece).into())).map_err(gone)?;
-                }
-            }
-            give.blocking_send(Ok(piece.into())).map_err(gone)
-        };
-        if let Err(error) = send() {
-            // The answer is broken off, so that nobody takes a part for the whole.
-            let _ = give.blocking_send(Err(error));
-        }
-    });
-    let pieces = futures_util::stream::unfold(take, |mut take| async move { Some((take.recv().await?, take)) });
-    let mut response = Response::new(Body::from_stream(pieces));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
-        headers.insert(header::ETAG, etag);
-    }
-    Ok(response)
 }
 
 /// What a body does to a list.
@@ -306,7 +273,7 @@ async fn upload(app: Arc<App>, place: SegmentPlace, request: Request, batch: Bat
     Err(Problem::conflict("others change the list all the time: try again"))
 }
 
-fn must_be_list(segment: &Segment) -> Result<(), Problem> {
+pub(super) fn must_be_list(segment: &Segment) -> Result<(), Problem> {
     match segment.kind {
         SegmentKind::List => Ok(()),
         SegmentKind::Rule => Err(Problem::conflict(format!("the segment {:?} is a rule, and has no ids", segment.key))),

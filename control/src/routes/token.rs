@@ -7,7 +7,8 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::request::{Answer, Items, Page, Write};
+use super::audit::Audit;
+use super::request::{Answer, Asked, Items, Page, Write};
 use crate::app::App;
 use crate::auth::Access;
 use crate::clock::now_ms;
@@ -39,7 +40,11 @@ pub(crate) struct Rotate {
     overlap_seconds: u32,
 }
 
-pub(super) async fn list(State(app): State<Arc<App>>, access: Access, page: Page) -> Result<Answer, Problem> {
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Asked(page): Asked<Page>,
+) -> Result<Answer, Problem> {
     access.may(Scope::Admin)?;
     let limit = page.limit()?;
     let tokens = app.store.read(move |transaction| token::list(transaction, &page.cursor, limit + 1)).await?;
@@ -49,25 +54,25 @@ pub(super) async fn list(State(app): State<Arc<App>>, access: Access, page: Page
 pub(super) async fn create(State(app): State<Arc<App>>, write: Write) -> Result<Answer, Problem> {
     write.access.may(Scope::Admin)?;
     let new: NewToken = write.json()?;
-    write
-        .run(&app, move |transaction, _| {
-            let project = match &new.project {
-                Some(key) => Some(project::find(transaction, key).map_err(|problem| named(&problem, "/project"))?),
-                None => None,
-            };
-            let environment = match (&project, &new.environment) {
-                (_, None) => None,
-                (Some(project), Some(key)) => {
-                    let found = environment::find(transaction, project, key);
-                    Some(found.map_err(|problem| named(&problem, "/environment"))?.id)
-                }
-                (None, Some(_)) => return Err(Problem::invalid("/project", "an environment is one of a project")),
-            };
-            let project = project.map(|project| project.id);
-            let made = token::create(transaction, &new.name, new.scope, project, environment, new.expires_ms)?;
-            shown_once(&made)
-        })
-        .await
+    let audit = Audit::begin("token.create", "", &write);
+    let done = write.run(&app, move |transaction, _| {
+        let project = match &new.project {
+            Some(key) => Some(project::find(transaction, key).map_err(|problem| named(&problem, "/project"))?),
+            None => None,
+        };
+        let environment = match (&project, &new.environment) {
+            (_, None) => None,
+            (Some(project), Some(key)) => {
+                let found = environment::find(transaction, project, key);
+                Some(found.map_err(|problem| named(&problem, "/environment"))?.id)
+            }
+            (None, Some(_)) => return Err(Problem::invalid("/project", "an environment is one of a project")),
+        };
+        let project = project.map(|project| project.id);
+        let made = token::create(transaction, &new.name, new.scope, project, environment, new.expires_ms)?;
+        shown_once(&made)
+    });
+    audit.end(done.await)
 }
 
 fn named(problem: &Problem, pointer: &str) -> Problem {
@@ -84,7 +89,8 @@ pub(super) async fn revoke(
     write: Write,
 ) -> Result<Answer, Problem> {
     write.access.may(Scope::Admin)?;
-    write.run(&app, move |transaction, _| Answer::ok(&token::revoke(transaction, &id, now_ms())?)).await
+    let audit = Audit::begin("token.revoke", &id, &write);
+    audit.end(write.run(&app, move |transaction, _| Answer::ok(&token::revoke(transaction, &id, now_ms())?)).await)
 }
 
 pub(super) async fn rotate(
@@ -95,5 +101,6 @@ pub(super) async fn rotate(
     write.access.may(Scope::Admin)?;
     let Rotate { overlap_seconds } = write.json()?;
     let overlap_ms = i64::from(overlap_seconds) * 1_000;
-    write.run(&app, move |transaction, _| shown_once(&token::rotate(transaction, &id, overlap_ms)?)).await
+    let audit = Audit::begin("token.rotate", &id, &write);
+    audit.end(write.run(&app, move |transaction, _| shown_once(&token::rotate(transaction, &id, overlap_ms)?)).await)
 }

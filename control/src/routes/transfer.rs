@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use libflags::definition::{Document, Format, Limits};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::place::readable;
+use super::place::{known_project, readable};
 use super::request::{Answer, Asked, Write};
 use crate::app::App;
 use crate::auth::Access;
 use crate::file;
 use crate::problem::Problem;
 use crate::resource::token::Scope;
-use crate::resource::{change, environment, project, segment, transfer};
+use crate::resource::{change, environment, segment, transfer};
 
 /// Which file is wanted.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -43,17 +44,24 @@ pub(super) async fn export(
 pub(super) async fn import(
     State(app): State<Arc<App>>,
     Path((project, environment)): Path<(String, String)>,
-    write: Write,
+    request: Request,
 ) -> Result<Answer, Problem> {
-    let text = String::from_utf8(write.body.to_vec()).map_err(|error| Problem::invalid("", error.to_string()))?;
+    let (mut parts, body) = request.into_parts();
+    let write = Write::without_body(&mut parts, &app).await?;
+    let place = place_of(&app)?;
+    let mut write = write.with_body(parts, body, &app).await?;
+    // What is made of the body from here on is the body itself: nothing else refers to it.
+    let text = String::from_utf8(std::mem::take(&mut write.body).into())
+        .map_err(|error| Problem::invalid("", error.utf8_error().to_string()))?;
     let (access, project_key, key) = (write.access.clone(), project.clone(), environment.clone());
+    let held = Arc::clone(&place);
     // A long file is read before anybody has to wait for this.
     let read = app.store.read(move |transaction| {
-        let project = project::find(transaction, &project_key)?;
-        let environment = environment::find(transaction, &project, &key)?;
-        access.may_at(Scope::Write, &environment)?;
-        // Flags may come, and become others in all environments.
+        // The place is taken for as long as the work goes on, also where nobody waits for it any more.
+        let _held = held;
+        let project = known_project(transaction, &access, &project_key)?;
         access.may_in(Scope::Write, &project)?;
+        let environment = environment::find(transaction, &project, &key)?;
         let document = Document::parse("the body", text, Format::Json, &Limits::default());
         let document = document.map_err(|error| Problem::invalid("", error.to_string()))?;
         let lists = segment::all(transaction, environment.id)?.lists.into_keys().collect();
@@ -62,7 +70,9 @@ pub(super) async fn import(
     let file = read.await?;
     write
         .run(&app, move |transaction, write| {
-            let project = project::find(transaction, &project)?;
+            let _place = place;
+            let project = known_project(transaction, &write.access, &project)?;
+            write.access.may_in(Scope::Write, &project)?;
             let environments = environment::lock_all(transaction, &project)?;
             let target = environment::find(transaction, &project, &environment)?;
             write.check_revision(change::integer(target.revision)?)?;
@@ -70,4 +80,12 @@ pub(super) async fn import(
             Answer::new(StatusCode::OK, &imported)
         })
         .await
+}
+
+/// A place among the files that are imported at once.
+fn place_of(app: &App) -> Result<Arc<OwnedSemaphorePermit>, Problem> {
+    Arc::clone(&app.imports).try_acquire_owned().map(Arc::new).map_err(|_| {
+        let detail = "as many files as may are being imported now";
+        Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "too-many-imports", detail, 5)
+    })
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::admission::{filled, operations};
 use crate::harness::{Client, Database, Server, eventually, on_both};
 
 fn token(server: &Server, body: Value) -> (String, Client) {
@@ -158,4 +159,121 @@ fn who_asks_too_often_is_told_when_to_come_back() {
     let refused = (0..10).map(|_| admin.get("/api/v1/projects")).find(|reply| reply.status == 429).expect("a refusal");
     assert_eq!(refused.header("retry-after"), "1");
     other.get("/api/v1/projects").expect(200);
+}
+
+/// Whatever is asked about it: another's project is answered as one that is not there.
+#[test]
+fn others_projects_are_as_if_they_were_not_there() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        for key in ["another", "other", "zebra"] {
+            admin.post("/api/v1/projects", json!({"key": key})).expect(201);
+        }
+        admin.post("/api/v1/projects/other/environments", json!({"key": "live"})).expect(201);
+        admin.post("/api/v1/projects/other/flags", json!({"key": "a"})).expect(201);
+        let at = "/api/v1/projects/other/environments/live";
+        admin.post(&format!("{at}/segments"), json!({"key": "a", "kind": "list"})).expect(201);
+        let whole = json!({"name": "team", "scope": "admin", "project": "shop"});
+        let part = json!({"name": "ci", "scope": "write", "project": "shop", "environment": "live"});
+        let sync = json!({"name": "host", "scope": "sync", "project": "shop"});
+        let clients = [whole, part, sync].map(|body| token(&server, body).1);
+        let mut asked = 0;
+        for (method, path) in operations().iter().filter(|(_, path)| path.contains("{project}")) {
+            for client in &clients {
+                for environment in ["live", "none"] {
+                    let ask = |project: &str| {
+                        let body = (method != "GET").then(|| "{}".to_owned());
+                        let query = if path.ends_with("/diff") { "?from=1" } else { "" };
+                        let path = filled(path, project, environment) + query;
+                        client.with("if-match", "*").send(method, &path, body)
+                    };
+                    let (theirs, none) = (ask("other"), ask("nobody"));
+                    assert_eq!(theirs.status, none.status, "{method} {path}: {}", theirs.text);
+                    assert!([403, 404].contains(&theirs.status), "{method} {path}: {}", theirs.text);
+                    assert_eq!(theirs.text.replace("other", "nobody"), none.text, "{method} {path}");
+                    asked += 1;
+                }
+            }
+        }
+        assert!(asked > 100, "{asked} requests");
+        for path in ["snapshot", "stream", "parts/00"] {
+            let ask = |project: &str| clients[2].get(&format!("/sync/v1/{project}/live/{path}"));
+            let (theirs, none) = (ask("other"), ask("nobody"));
+            assert_eq!((theirs.status, theirs.text.replace("other", "nobody")), (404, none.text), "{path}");
+        }
+        // Nor do pages of one tell how others are called: `shop` is not the first.
+        let page = clients[0].get("/api/v1/projects?limit=1").expect(200);
+        assert_eq!((&page["items"][0]["key"], &page["next"]), (&json!("shop"), &Value::Null), "{page}");
+        let page = clients[0].get("/api/v1/projects?limit=1&cursor=shop").expect(200);
+        assert_eq!((page["items"].as_array().unwrap().len(), &page["next"]), (0, &Value::Null), "{page}");
+        let page = admin.get("/api/v1/projects?limit=1").expect(200);
+        assert_eq!((&page["items"][0]["key"], &page["next"]), (&json!("another"), &json!("another")));
+    });
+}
+
+#[test]
+fn what_a_list_does_not_know_is_refused() {
+    let database = Database::sqlite();
+    let server = database.serve();
+    let admin = server.furnished();
+    let at = "/api/v1/projects/shop/environments/test";
+    for (list, unknown) in [
+        ("/api/v1/projects".to_owned(), vec!["search=x", "archived=true", "flag=a", "nonsense=1", "limit=x"]),
+        ("/api/v1/tokens".to_owned(), vec!["search=x", "archived=true", "flag=a", "nonsense=1", "limit=0"]),
+        (format!("{at}/segments"), vec!["flag=a", "nonsense=1"]),
+        (format!("{at}/changes"), vec!["search=x", "archived=true", "nonsense=1"]),
+    ] {
+        admin.get(&format!("{list}?limit=10&cursor=")).expect(200);
+        for query in unknown {
+            let reply = admin.get(&format!("{list}?{query}"));
+            assert_eq!(reply.header("content-type"), "application/problem+json", "{list}?{query}: {}", reply.text);
+            reply.expect(422);
+        }
+    }
+    admin.get(&format!("{at}/segments?search=x&archived=true")).expect(200);
+    admin.get(&format!("{at}/changes?flag=a")).expect(200);
+}
+
+#[test]
+fn what_is_done_to_tokens_and_projects_is_in_the_programs_log() {
+    let database = Database::sqlite();
+    // The harness asks for warnings only.
+    let server = database.serve();
+    let admin = server.admin();
+    let lines = || -> Vec<Value> {
+        let log = server.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["target"] == "audit").collect()
+    };
+    let once = admin.with("idempotency-key", "k");
+    let body = || json!({"name": "ci of shop", "scope": "read"});
+    admin.post("/api/v1/tokens?dry_run=true", body()).expect(201);
+    admin.post("/api/v1/tokens", json!({"name": "", "scope": "nonsense"})).expect(422);
+    let made = once.post("/api/v1/tokens?comment=for+the+pipeline", body()).expect(201);
+    once.post("/api/v1/tokens?comment=for+the+pipeline", body()).expect(201);
+    let id = made["id"].as_str().unwrap();
+    let rotated = admin.post(&format!("/api/v1/tokens/{id}/rotate"), json!({"overlapSeconds": 9})).expect(201);
+    let new = rotated["id"].as_str().unwrap();
+    admin.post(&format!("/api/v1/tokens/{new}/revoke"), json!({})).expect(200);
+    admin.post("/api/v1/projects", json!({"key": "shop"})).expect(201);
+    eventually("all of it is told", || lines().len() >= 4);
+    let told = lines();
+    let who = admin.token().split('_').nth(1).unwrap();
+    let short = |line: &Value| {
+        assert_eq!(line["level"], "INFO");
+        assert!(line["actor"].as_str().unwrap().contains(who), "{line}");
+        (line["action"].as_str().unwrap().to_owned(), line["of"].as_str().unwrap().to_owned())
+    };
+    let expected = [("token.create", ""), ("token.rotate", id), ("token.revoke", new), ("project.create", "shop")];
+    let expected = expected.map(|(action, of)| (action.to_owned(), of.to_owned()));
+    assert_eq!(told.iter().map(short).collect::<Vec<_>>(), expected, "each once, and nothing that did not happen");
+    assert_eq!(told[0]["comment"], "for the pipeline");
+    let shown: Value = serde_json::from_str(told[0]["now"].as_str().unwrap()).unwrap();
+    assert_eq!((&shown["id"], &shown["name"], &shown["scope"]), (&json!(id), &json!("ci of shop"), &json!("read")));
+    for made in [&made, &rotated] {
+        let secret =
+            made["token"].as_str().unwrap().rsplit_once(&format!("{}_", made["id"].as_str().unwrap())).unwrap().1;
+        assert!(!server.log().contains(secret), "a secret");
+    }
 }

@@ -215,3 +215,39 @@ fn a_spike_is_turned_away_and_hosts_are_served() {
     assert_eq!(stream.next_change().id, "1.3");
     eventually("all is well again", || admin.get("/api/v1/projects").status == 200);
 }
+
+/// A list that does not fit into what lies between, read by nobody.
+#[test]
+fn who_does_not_read_a_list_is_cut_off() {
+    let database = Database::sqlite();
+    let server = database.serve_with("[limits]\ndownloads = 1\nrequest_seconds = 2\nupload_bytes = 67108864\n");
+    let admin = server.furnished();
+    let segments = "/api/v1/projects/shop/environments/test/segments";
+    admin.post(segments, json!({"key": "many", "kind": "list"})).expect(201);
+    let ids: String = (0..600_000).map(|at| format!("somebody-with-a-long-name-{at:08}\n")).collect();
+    let text = admin.with("content-type", "text/plain").with("if-match", "*");
+    text.send("PUT", &format!("{segments}/many/ids"), Some(ids.clone())).expect(200);
+    let (path, token) = (format!("{segments}/many/ids"), admin.token());
+    let mut idle = connect(&server);
+    write!(idle, "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut head = [0; 12];
+    idle.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    let refused = admin.get(&path);
+    assert_eq!((refused.status, refused.header("retry-after").as_str()), (503, "5"), "{}", refused.text);
+    assert!(refused.text.contains("too-many-downloads"), "{}", refused.text);
+    let mut whole = String::new();
+    eventually("the place is free again", || {
+        let reply = admin.get(&path);
+        whole = reply.text;
+        reply.status == 200
+    });
+    assert!(whole == ids, "{} of {} bytes", whole.len(), ids.len());
+    let part = rest(&idle);
+    assert!(
+        part.len() < ids.len() && !part.ends_with("\r\n0\r\n\r\n"),
+        "{} bytes, not taken for the whole",
+        part.len()
+    );
+}

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod admission;
 mod alerts;
 mod answers;
 mod bad_days;
