@@ -1,5 +1,6 @@
 //! Caches before a control plane: nginx as packaged, and a small one that stands in where it is not installed.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -63,10 +64,10 @@ pub(crate) fn nginx(control: u16) -> Option<Cache> {
     Some(cache)
 }
 
-/// What the stand-in remembers: an answer's head and body, and when it came.
-type Kept = Arc<Mutex<Option<(String, Vec<u8>, Instant)>>>;
+/// What the stand-in remembers, by what was asked for: an answer's head and body, and when it came.
+type Kept = Arc<Mutex<BTreeMap<String, (String, Vec<u8>, Instant)>>>;
 
-/// A cache of one snapshot for a second, and for longer while the control plane is away. It passes no streams.
+/// A cache of snapshots and parts of lists for a second, and for longer while the control plane is away. It passes no streams.
 pub(crate) fn stand_in(control: u16) -> Option<Cache> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -90,19 +91,21 @@ fn serve(mut stream: &TcpStream, control: u16, kept: &Kept) -> std::io::Result<(
             return Ok(());
         }
     }
-    if !head.starts_with("GET /sync/v1/shop/production/snapshot ") {
+    let asked = head.lines().next().unwrap_or_default().to_owned();
+    let is_kept = |what: &str| asked.starts_with(&format!("GET /sync/v1/shop/production/{what}"));
+    if !is_kept("snapshot ") && !is_kept("parts/") {
         return stream.write_all(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     }
     let mut kept = kept.lock().unwrap();
-    let is_fresh = kept.as_ref().is_some_and(|kept| kept.2.elapsed() < Duration::from_secs(1));
+    let is_fresh = kept.get(&asked).is_some_and(|kept| kept.2.elapsed() < Duration::from_secs(1));
     let mut status = "";
     if !is_fresh {
         match fetch(control, &head) {
-            Some((head, body)) => *kept = Some((head, body, Instant::now())),
+            Some((head, body)) => drop(kept.insert(asked.clone(), (head, body, Instant::now()))),
             None => status = "cache-status: stand-in; hit; ttl=-1\r\n",
         }
     }
-    let Some((answer, body, _)) = &*kept else {
+    let Some((answer, body, _)) = kept.get(&asked) else {
         return stream.write_all(b"HTTP/1.1 502 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     };
     write!(stream, "{answer}\r\n{status}\r\n")?;

@@ -27,6 +27,12 @@ fn through(start: impl Fn(u16) -> Option<Cache>) {
     replica.set(2);
     eventually("a change comes by polling", || n(&client) == 2);
     assert_eq!(host.link()["connection"], "polling");
+    // A state that names a list waits for all of its parts.
+    replica.upload("vip", "a\nb\n");
+    replica.set(3);
+    eventually("a list comes through it", || n(&client) == 3);
+    replica.set(2);
+    eventually("and what follows", || n(&client) == 2);
     eventually("the cache says what is current", || host.metric("flagsd_source_confirmed_seconds{") < 2.0);
 
     // The cache alone is left: for hosts that are there, and for one that was never there before.

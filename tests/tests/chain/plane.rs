@@ -100,6 +100,16 @@ impl Replica {
         self.tell("PATCH", path, &json!({"state": "ENABLED", "defaultVariant": format!("v{n}")}));
     }
 
+    /// Makes an id list, which no state of the environment is whole without from now on.
+    pub(crate) fn upload(&self, list: &str, ids: &str) {
+        let path = "/projects/shop/environments/production/segments";
+        self.tell("POST", path, &json!({"key": list, "kind": "list"}));
+        let url = format!("http://127.0.0.1:{}/api/v1{path}/{list}/ids", self.port);
+        let request = ureq::put(url).header("authorization", format!("Bearer {}", self.admin));
+        let request = request.header("content-type", "text/plain").header("if-match", "*");
+        assert_eq!(request.send(ids).unwrap().status(), 200);
+    }
+
     /// What hosts have said they published.
     pub(crate) fn hosts(&self) -> Vec<Value> {
         let path = "/api/v1/projects/shop/environments/production/hosts";
