@@ -105,12 +105,13 @@ fn figures(record: &Value, place: &str) -> String {
     for row in noted {
         let _ = writeln!(text, "- {}: {}.", word(row, "about"), word(row, "note"));
     }
-    let mut missed = rows().filter(|row| row.get("limit").is_some()).peekable();
+    let mut missed = rows().filter(|row| row["met"] == false).peekable();
     if missed.peek().is_some() {
         text.push_str("\nWhere a target is missed, this is what limits it:\n\n");
     }
     for row in missed {
-        let (limit, about) = (word(row, "limit"), word(row, "about"));
+        let limit = row["limit"].as_str().unwrap_or("Nobody has said why yet.");
+        let about = word(row, "about");
         let _ =
             writeln!(text, "- {about}: {} where {} is asked for. {limit}", number(row, "median"), word(row, "target"));
     }
@@ -154,12 +155,14 @@ mod tests {
 
     #[test]
     fn a_missed_target_is_shown_with_what_limits_it() {
-        let row = |limit: &str| {
+        let row = |limit: Option<&str>| {
             serde_json::json!({"about": "a check", "target": "≤ 1", "unit": "ns", "best": 1.0, "median": 2.0, "p99": 3.0,
-                "best_peer": {"name": "somebody", "median": 400.0}, "limit": limit})
+                "best_peer": {"name": "somebody", "median": 400.0}, "met": false, "limit": limit})
         };
-        let text = figures(&serde_json::json!({"rows": [row("Light is slow.")]}), "a place");
+        let text = figures(&serde_json::json!({"rows": [row(Some("Light is slow."))]}), "a place");
         assert!(text.contains("| a check | ≤ 1 ns | 2.00 | 3.00 | 1.00 | 400 somebody |"), "{text}");
         assert!(text.contains("- a check: 2.00 where ≤ 1 is asked for. Light is slow."), "{text}");
+        let text = figures(&serde_json::json!({"rows": [row(None)]}), "a place");
+        assert!(text.contains("- a check: 2.00 where ≤ 1 is asked for. Nobody has said why yet."), "{text}");
     }
 }
