@@ -3,11 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use super::path;
+use super::{About, path};
 use crate::{
     control::{
         client::{Control, WriteArguments, told},
-        flag::read_rule,
         profile::Target,
     },
     failure::{Exit, Failure},
@@ -25,15 +24,8 @@ Examples:
 pub(crate) struct Create {
     /// The segment's key
     key: String,
-    /// A condition as in a flag's rule; @FILE reads a file, @- standard input
-    #[arg(long, value_name = "RULE")]
-    condition: Option<String>,
-    /// Its name, for people
-    #[arg(long, value_name = "TEXT")]
-    name: Option<String>,
-    /// Who is in it, and why
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
+    #[command(flatten)]
+    about: About,
     #[command(flatten)]
     write: WriteArguments,
     #[command(flatten)]
@@ -42,18 +34,12 @@ pub(crate) struct Create {
 
 pub(crate) fn run(arguments: &Create, output: &mut Output) -> Result<Exit, Failure> {
     let control = Control::open(&arguments.target)?;
-    let mut body = json!({"key": arguments.key, "kind": "list"});
-    if let Some(condition) = &arguments.condition {
-        body["kind"] = json!("rule");
-        body["condition"] = read_rule(condition)?;
-    }
-    for (name, text) in [("name", &arguments.name), ("description", &arguments.description)] {
-        if let Some(text) = text {
-            body[name] = json!(text);
-        }
-    }
-    let made = control.write("POST", &path(&control, &[])?, Some(&body), &arguments.write, None)?.body;
-    let what = if arguments.condition.is_some() { "a rule" } else { "a list without ids" };
+    let mut body = arguments.about.members()?;
+    let is_rule = body.contains_key("condition");
+    body.insert("key".to_owned(), json!(arguments.key));
+    body.insert("kind".to_owned(), json!(if is_rule { "rule" } else { "list" }));
+    let made = control.write("POST", &path(&control, &[])?, Some(&body.into()), &arguments.write, None)?.body;
+    let what = if is_rule { "a rule" } else { "a list without ids" };
     let sentence =
         format!("{} is made in {}: {what}, at revision {}", arguments.key, control.place()?, made["revision"]);
     told(output, &made, &arguments.write, &sentence)

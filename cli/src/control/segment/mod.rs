@@ -13,9 +13,11 @@ mod source;
 pub(super) use source::Ids;
 
 use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
 
 use super::{
     client::{ChangeArguments, Control},
+    flag::read_rule,
     profile::Target,
 };
 use crate::{
@@ -32,6 +34,31 @@ struct OneSegment {
     change: ChangeArguments,
     #[command(flatten)]
     target: Target,
+}
+
+/// What a segment is, in the caller's words.
+#[derive(Args, Debug)]
+struct About {
+    /// A condition as in a flag's rule; @FILE reads a file, @- standard input
+    #[arg(long, value_name = "RULE")]
+    condition: Option<String>,
+    /// Its name, for people
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Who is in it, and why
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+}
+
+impl About {
+    /// What is said of it, as the API calls it.
+    fn members(&self) -> Result<Map<String, Value>, Failure> {
+        let condition = self.condition.as_deref().map(read_rule).transpose()?;
+        let texts = [("name", &self.name), ("description", &self.description)];
+        let texts = texts.into_iter().filter_map(|(name, text)| Some((name, json!(text.as_ref()?))));
+        let members = condition.map(|rule| ("condition", rule)).into_iter().chain(texts);
+        Ok(members.map(|(name, value)| (name.to_owned(), value)).collect())
+    }
 }
 
 /// Look at and change segments: rules that the flags of an environment share, and lists of ids

@@ -1,14 +1,10 @@
 //! `flagsctl segment set`
 
 use clap::Args;
-use serde_json::{Map, json};
 
-use super::{OneSegment, path};
+use super::{About, OneSegment, path};
 use crate::{
-    control::{
-        client::{Control, told},
-        flag::read_rule,
-    },
+    control::client::{Control, told},
     failure::{Exit, Failure},
     output::Output,
 };
@@ -24,26 +20,13 @@ Examples:
 pub(crate) struct Set {
     #[command(flatten)]
     segment: OneSegment,
-    /// A condition as in a flag's rule; @FILE reads a file, @- standard input
-    #[arg(long, value_name = "RULE")]
-    condition: Option<String>,
-    /// Its name, for people
-    #[arg(long, value_name = "TEXT")]
-    name: Option<String>,
-    /// Who is in it, and why
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
+    #[command(flatten)]
+    about: About,
 }
 
 pub(crate) fn run(arguments: &Set, output: &mut Output) -> Result<Exit, Failure> {
     let OneSegment { key, change, target } = &arguments.segment;
-    let mut patch = Map::new();
-    if let Some(condition) = &arguments.condition {
-        patch.insert("condition".to_owned(), read_rule(condition)?);
-    }
-    for (name, text) in [("name", &arguments.name), ("description", &arguments.description)] {
-        patch.extend(text.as_ref().map(|text| (name.to_owned(), json!(text))));
-    }
+    let patch = arguments.about.members()?;
     if patch.is_empty() {
         return Err(Failure::Usage("nothing is named that should change".to_owned()));
     }
