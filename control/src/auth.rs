@@ -22,8 +22,11 @@ const BELIEVED: Duration = Duration::from_secs(10);
 /// How long one that the database did not tell of in time is believed before it is asked again.
 const BELIEVED_UNASKED: Duration = Duration::from_secs(2);
 
-/// How long somebody waits for what the database says of a token that is remembered, and of one that is not.
-const PATIENCE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// How long somebody waits for what the database says of a token that is remembered.
+const PATIENCE_IF_REMEMBERED: Duration = Duration::from_millis(500);
+
+/// The same of one that is not, and for how long the database is asked.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many tokens are asked for at once. A database that hangs keeps a thread and a connection for each, and others need these too.
 const ASKED_AT_ONCE: usize = 4;
@@ -157,11 +160,10 @@ impl Auth {
     /// The token with this ID. The database is asked once, however many want to know; if it says nothing in time, what is remembered is
     /// believed for a while.
     async fn find(&self, id: &str) -> Result<Option<Found>, StoreError> {
-        let start = Instant::now();
         let (since, until) = {
             let remembered = self.lock();
-            let patience = if remembered.tokens.contains_key(id) { PATIENCE.0 } else { PATIENCE.1 };
-            (remembered.forgotten, start + patience)
+            let patience = if remembered.tokens.contains_key(id) { PATIENCE_IF_REMEMBERED } else { PATIENCE };
+            (remembered.forgotten, Instant::now() + patience)
         };
         let error = loop {
             let mut question = {
@@ -204,10 +206,10 @@ impl Auth {
         let (store, asking, shared, id) =
             (self.store.clone(), Arc::clone(&self.asking), Arc::clone(&self.remembered), id.to_owned());
         tokio::spawn(async move {
-            let found = match timeout(PATIENCE.1, asking.acquire()).await {
+            let found = match timeout(PATIENCE, asking.acquire()).await {
                 Ok(_place) => {
                     let asked = id.clone();
-                    store.read_within(PATIENCE.1, move |transaction| token::find(transaction, &asked)).await
+                    store.read_within(PATIENCE, move |transaction| token::find(transaction, &asked)).await
                 }
                 Err(_) => Err(StoreError::Unavailable("too many tokens are asked for".to_owned())),
             };

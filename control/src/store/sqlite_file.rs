@@ -1,6 +1,7 @@
 //! A SQLite database as a file: copied, and put in another one's place.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,9 +32,7 @@ impl Replaced {
         connection.busy_timeout(Duration::ZERO).map_err(error)?;
         // This mode is only left while nobody else has the file open, and leaves it without a companion.
         leave_the_log(&connection, path)?;
-        let in_use =
-            |why| StoreError::Broken(format!("{} is in use, end flags-control there first: {why}", path.display()));
-        connection.execute_batch("BEGIN EXCLUSIVE").map_err(in_use)?;
+        connection.execute_batch("BEGIN EXCLUSIVE").map_err(|why| in_use(path, &why))?;
         Ok(Self(Some(connection)))
     }
 
@@ -108,14 +107,16 @@ impl Drop for Copied {
 
 /// Brings what is in the write-ahead log into the file, which only works while nobody else has it open.
 fn leave_the_log(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let in_use =
-        |why: String| StoreError::Broken(format!("{} is in use, end flags-control there first: {why}", path.display()));
     let mode = connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0));
     match mode {
         Ok(mode) if mode == "delete" => Ok(()),
-        Ok(mode) => Err(in_use(format!("its journal stays in mode {mode}"))),
-        Err(why) => Err(in_use(why.to_string())),
+        Ok(mode) => Err(in_use(path, &format_args!("its journal stays in mode {mode}"))),
+        Err(why) => Err(in_use(path, &why)),
     }
+}
+
+fn in_use(path: &Path, why: &dyn Display) -> StoreError {
+    StoreError::Broken(format!("{} is in use, end flags-control there first: {why}", path.display()))
 }
 
 fn companions(path: &Path) -> [PathBuf; 2] {
