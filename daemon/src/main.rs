@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use config::{Config, Flags};
+use source::SourceSpec;
 
 /// Publishes feature flags to every process on this host.
 #[derive(Debug, Parser)]
@@ -67,6 +68,12 @@ fn main() -> ExitCode {
     };
     if run {
         return run::run(config, flags);
+    }
+    // Only here: with last-known-good flags to publish, bad files are no reason not to start.
+    let mut sources = config.sets.iter().flat_map(|set| &set.sources);
+    if let Err(error) = sources.try_for_each(SourceSpec::check_files) {
+        eprintln!("flagsd: {error}");
+        return ExitCode::from(BAD_CONFIG);
     }
     print!("{config}");
     ExitCode::SUCCESS

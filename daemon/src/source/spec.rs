@@ -17,6 +17,20 @@ pub(crate) enum SourceSpec {
     Control(Box<ControlSpec>),
 }
 
+impl SourceSpec {
+    /// Whether the files that say how it is reached are good, as they are now; flags need not be there.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names source and file.
+    pub(crate) fn check_files(&self) -> Result<(), String> {
+        match self {
+            Self::Control(spec) => spec.check_files().map_err(|error| format!("source `{self}`: {error}")),
+            Self::File(_) | Self::Dir(_) => Ok(()),
+        }
+    }
+}
+
 impl FromStr for SourceSpec {
     type Err = String;
 

@@ -58,6 +58,12 @@ impl Host {
         self.child = self.setup.run(self.folder.path());
     }
 
+    /// The same, told to follow another source.
+    pub(crate) fn restart_on(&mut self, source: &str) {
+        source.clone_into(&mut self.setup.source);
+        self.restart();
+    }
+
     /// A program's view; waits until there is something to see.
     pub(crate) fn client(&self) -> Client {
         let store = self.folder.path().join("store");
@@ -78,6 +84,15 @@ impl Host {
 
     /// What flagsd says of its source.
     pub(crate) fn link(&self) -> Value {
+        self.source()["control"].take()
+    }
+
+    /// What is wrong with its source, as flagsd says; empty where nothing is.
+    pub(crate) fn trouble(&self) -> String {
+        self.source()["error"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn source(&self) -> Value {
         use std::io::{Read, Write};
         let socket = self.folder.path().join("store/flagsd.sock");
         let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
@@ -85,7 +100,7 @@ impl Host {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str::<Value>(body).unwrap()["sets"][0]["sources"][0]["control"].take()
+        serde_json::from_str::<Value>(body).unwrap()["sets"][0]["sources"][0].take()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod between;
 mod cache;
+mod certificates;
 mod host;
 mod metadata;
 mod outage;

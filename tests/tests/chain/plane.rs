@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::certificates::Certificate;
 use crate::{eventually, free_port, program};
 
 /// A database with the environment `shop/production`, in which the flag `n` is a number.
@@ -56,18 +57,38 @@ impl Plane {
 
     /// What flagsd is told to follow it at a port.
     pub(crate) fn source(&self, port: u16) -> String {
-        let token_file = self.token_file();
-        format!("control+http://127.0.0.1:{port}/shop/production?token-file={}&key={}", token_file.display(), self.key)
+        self.source_by("http", port)
+    }
+
+    /// The same over `http` or `https`.
+    pub(crate) fn source_by(&self, scheme: &str, port: u16) -> String {
+        let (place, token_file) = (format!("127.0.0.1:{port}/shop/production"), self.token_file());
+        format!("control+{scheme}://{place}?token-file={}&key={}", token_file.display(), self.key)
     }
 
     pub(crate) fn serve(&self, port: u16) -> Replica {
+        self.serve_with(port, "")
+    }
+
+    /// One with TLS, that serves hosts with a certificate of `client_ca` alone.
+    pub(crate) fn serve_certified(&self, port: u16, own: &Certificate, client_ca: &Path) -> Replica {
+        let tls =
+            format!("[tls]\ncertificate = {:?}\nkey = {:?}\nclient_ca = {client_ca:?}\n", own.certificate, own.key);
+        self.serve_with(port, &tls)
+    }
+
+    /// A replica with this configuration file.
+    fn serve_with(&self, port: u16, settings: &str) -> Replica {
+        let config = self.folder.path().join(format!("control-{port}.toml"));
+        std::fs::write(&config, settings).unwrap();
         let management = free_port();
         let mut command = self.command("serve");
+        command.arg("--config").arg(config);
         command.arg("--listen").arg(format!("127.0.0.1:{port}")).arg("--log-level").arg("error");
         command.arg("--management").arg(format!("127.0.0.1:{management}"));
         let child = command.stdout(Stdio::null()).spawn().unwrap();
         let replica = Replica { child, port, management, admin: self.admin.clone() };
-        eventually("the control plane is ready", || ask("GET", port, "/readyz", "", None).0 == 200);
+        eventually("the control plane is ready", || ask("GET", management, "/readyz", "", None).0 == 200);
         replica
     }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::Read;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,11 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::ControlSpec;
+use super::tls::Tls;
 use crate::source::file;
 
 /// How long the way to the head of an answer may take.
@@ -59,7 +57,7 @@ pub(super) enum Reached {
 /// Makes connections to one control plane.
 pub(super) struct Http {
     spec: ControlSpec,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Tls,
 }
 
 /// The head of an answer, and its body as it comes.
@@ -77,7 +75,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 impl Http {
     pub(super) fn new(spec: ControlSpec) -> Self {
-        Self { spec, tls: None }
+        let tls = Tls::new(spec.tls_files.clone());
+        Self { spec, tls }
     }
 
     /// Asks for `what` (`stream` or `snapshot`); any answer but `expected` is a failure.
@@ -118,7 +117,7 @@ impl Http {
         let request = self.request(method, what, headers, body, token.as_deref())?;
         let answer = timeout(HEAD_PATIENCE, async {
             let stream = self.connect().await?;
-            exchange(stream, request).await
+            exchange(stream, request).await.map_err(|error| Failure::silence(self.tls.blamed(&error)))
         });
         let late = || Failure::silence(format!("no answer within {HEAD_PATIENCE:?}"));
         let mut answer = answer.await.map_err(|_| late())??;
@@ -181,44 +180,14 @@ impl Http {
             return Ok(Box::new(stream));
         }
         let name = ServerName::try_from(host.clone()).map_err(|error| Failure::local(error.to_string()))?;
-        let connector = TlsConnector::from(self.tls()?);
+        let connector = TlsConnector::from(self.tls.config().map_err(Failure::local)?);
         let stream = connector.connect(name, stream).await;
         Ok(Box::new(stream.map_err(|error| Failure::unreachable(format!("TLS to {host}:{port}: {error}")))?))
     }
-
-    /// Read once: the system's certificates take more memory than a thousand flags.
-    fn tls(&mut self) -> Result<Arc<ClientConfig>, Failure> {
-        if let Some(tls) = &self.tls {
-            return Ok(Arc::clone(tls));
-        }
-        let mut roots = RootCertStore::empty();
-        match &self.spec.ca_file {
-            Some(path) => {
-                let failed = |what: String| Failure::local(format!("ca-file {}: {what}", path.display()));
-                for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))? {
-                    let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-                    roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-                }
-            }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-        }
-        if roots.is_empty() {
-            return Err(Failure::local("no certificate of an authority is found; name a file with ca-file"));
-        }
-        let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()));
-        let builder =
-            builder.with_safe_default_protocol_versions().map_err(|error| Failure::local(error.to_string()))?;
-        let tls = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
-        self.tls = Some(Arc::clone(&tls));
-        Ok(tls)
-    }
 }
 
-async fn exchange(stream: Box<dyn Stream>, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
-    let failed = |error: hyper::Error| Failure::silence(format!("no HTTP answer: {error}"));
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+async fn exchange(stream: Box<dyn Stream>, request: Request<Full<Bytes>>) -> hyper::Result<Answer> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let mut connection: Pin<Box<dyn Future<Output = hyper::Result<()>>>> = Box::pin(connection);
     let mut ended = false;
     let answer = {
@@ -229,7 +198,7 @@ async fn exchange(stream: Box<dyn Stream>, request: Request<Full<Bytes>>) -> Res
         })
         .await
     };
-    let (head, body) = answer.map_err(failed)?.into_parts();
+    let (head, body) = answer?.into_parts();
     Ok(Answer { status: head.status, headers: head.headers, body, connection: (!ended).then_some(connection) })
 }
 

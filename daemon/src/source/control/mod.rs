@@ -14,6 +14,7 @@ mod report;
 mod shared;
 mod spec;
 mod state;
+mod tls;
 mod touched;
 
 pub(crate) use definition::Definition;

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use flags_sync::{PublicKey, Trust};
 use hyper::Uri;
 
-/// `control+https://HOST[:PORT][/BASE]/PROJECT/ENVIRONMENT[?token-file=PATH][&key=BASE64][&ca-file=PATH]`
+use super::tls::{OwnFiles, TlsFiles};
+
+/// `control+https://HOST[:PORT][/BASE]/PROJECT/ENVIRONMENT[?token-file=PATH][&key=BASE64][&ca-file=PATH][&client-cert-file=PATH&client-key-file=PATH]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ControlSpec {
     pub(super) tls: bool,
@@ -23,8 +25,8 @@ pub(crate) struct ControlSpec {
     /// Read anew for each connection.
     pub(super) token_file: Option<PathBuf>,
     pub(super) trust: Trust,
-    /// Certificates of authorities, in the place of the system's.
-    pub(super) ca_file: Option<PathBuf>,
+    /// Read anew for each connection.
+    pub(super) tls_files: TlsFiles,
 }
 
 impl ControlSpec {
@@ -72,7 +74,7 @@ impl ControlSpec {
             environment: format!("{project}/{environment}"),
             token_file: None,
             trust: Trust::Transport,
-            ca_file: None,
+            tls_files: TlsFiles::default(),
         };
         spec.take_parameters(uri.query().unwrap_or_default())?;
         if !tls && spec.trust == Trust::Transport && !spec.is_loopback() {
@@ -86,6 +88,7 @@ impl ControlSpec {
 
     fn take_parameters(&mut self, query: &str) -> Result<(), String> {
         let mut seen: Vec<&str> = Vec::new();
+        let (mut certificate, mut own_key) = (None, None);
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             if seen.contains(&name) {
@@ -99,17 +102,39 @@ impl ControlSpec {
             };
             match name {
                 "token-file" => self.token_file = Some(path()?),
-                "ca-file" if !self.tls => return Err("parameter `ca-file` is for https only".to_owned()),
-                "ca-file" => self.ca_file = Some(path()?),
+                "ca-file" | "client-cert-file" | "client-key-file" if !self.tls => {
+                    return Err(format!("parameter `{name}` is for https only"));
+                }
+                "ca-file" => self.tls_files.ca = Some(path()?),
+                "client-cert-file" => certificate = Some(path()?),
+                "client-key-file" => own_key = Some(path()?),
                 "key" => {
                     let key: PublicKey = value.parse().map_err(|error| format!("parameter `key`: {error}"))?;
                     self.trust = Trust::Key(key);
                 }
                 // Whatever it is called, it may hold a secret: its value is not repeated.
-                _ => return Err(format!("no parameter `{name}` is known; there is token-file, key, ca-file")),
+                _ => {
+                    let known = "token-file, key, ca-file, client-cert-file, client-key-file";
+                    return Err(format!("no parameter `{name}` is known; there is {known}"));
+                }
             }
         }
+        self.tls_files.own = match (certificate, own_key) {
+            (Some(certificate), Some(key)) => Some(OwnFiles { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) => return Err("parameter `client-cert-file` needs `client-key-file` beside it".to_owned()),
+            (None, Some(_)) => return Err("parameter `client-key-file` needs `client-cert-file` beside it".to_owned()),
+        };
         Ok(())
+    }
+
+    /// Whether connections can be made with the files that it names for TLS.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names a file, and nothing of what is in it.
+    pub(crate) fn check_files(&self) -> Result<(), String> {
+        if self.tls_files == TlsFiles::default() { Ok(()) } else { self.tls_files.check() }
     }
 
     /// Whether nobody can be between flagsd and the other end.
@@ -187,6 +212,10 @@ mod tests {
             ("http://127.0.0.1/a/b?token-file=", "`token-file`"),
             ("http://127.0.0.1/a/b?token-file=/x&token-file=/y", "twice"),
             ("http://127.0.0.1/a/b?ca-file=/x", "https"),
+            ("http://127.0.0.1/a/b?client-cert-file=/x&client-key-file=/secret", "https"),
+            ("https://127.0.0.1/a/b?client-cert-file=/secret", "`client-key-file`"),
+            ("https://127.0.0.1/a/b?client-key-file=/secret", "`client-cert-file`"),
+            ("https://127.0.0.1/a/b?client-key-file=&client-cert-file=/x", "no value"),
             ("http://127.0.0.1/a/b?token-file=%f", "UTF-8"),
             ("http://127.0.0.1/a/b#c", "#"),
         ] {
