@@ -99,6 +99,14 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
         "Hosts that have told this process lately what they published, by environment"
     );
     describe_gauge!("flags_control_hosts_behind", "How many of them had an old revision then, by environment");
+    describe_gauge!(
+        "flags_control_hosts_ahead",
+        "How many of them had a revision then that was not known here, by environment"
+    );
+    describe_counter!(
+        "flags_control_epochs_begun_total",
+        "Epochs of environments that began since the database had lost what it had acknowledged"
+    );
     describe_histogram!(
         "flags_control_propagation_seconds",
         "Seconds from a change's time to its publication on a host, as hosts report them, by environment"
@@ -135,6 +143,7 @@ fn begin() {
         counter!("flags_control_spans_total", "result" => result).absolute(0);
     }
     counter!("flags_control_refused_total", "kind" => "no-room").absolute(0);
+    counter!("flags_control_epochs_begun_total").absolute(0);
     counter!("flags_control_tls_failures_total").absolute(0);
     counter!("flags_control_connections_cut_total").absolute(0);
     gauge!("flags_control_connections").set(0.0);
@@ -154,9 +163,10 @@ pub(crate) fn router(app: Arc<App>, handle: PrometheusHandle) -> Router {
         for (path, live) in app.hub.all() {
             gauge!("flags_control_streams", "environment" => path.clone()).set(whole(live.streams() as u64));
             gauge!("flags_control_revision", "environment" => path.clone()).set(whole(live.newest().revision));
-            let (hosts, behind) = live.hosts.counts(now_ms());
-            gauge!("flags_control_hosts", "environment" => path.clone()).set(whole(hosts as u64));
-            gauge!("flags_control_hosts_behind", "environment" => path).set(whole(behind as u64));
+            let hosts = live.hosts.counts(now_ms());
+            gauge!("flags_control_hosts", "environment" => path.clone()).set(whole(hosts.all as u64));
+            gauge!("flags_control_hosts_behind", "environment" => path.clone()).set(whole(hosts.behind as u64));
+            gauge!("flags_control_hosts_ahead", "environment" => path).set(whole(hosts.ahead as u64));
         }
         gauge!("flags_control_database_up").set(if app.hub.trouble().is_none() { 1.0 } else { 0.0 });
         gauge!("flags_control_streams_limit").set(whole(app.config.limits.streams as u64));

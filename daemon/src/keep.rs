@@ -482,7 +482,7 @@ mod tests {
             (texts(&one), texts(&two)),
             (vec!["text \u{1f600}".to_owned()], vec!["x".to_owned(), "y".to_owned()])
         );
-        let stamp = Stamp { environment: "a/b".to_owned(), epoch: 1, revision: 2, time_ms: 3, lost: None };
+        let stamp = Stamp { environment: "a/b".to_owned(), epoch: 1, revision: 2, time_ms: 3, lost: None, mark: None };
         keep.save_text(&two, Path::new("/b/x"), "x", Some(&stamp)).expect("saved");
         assert_eq!(keep.texts(&two)[0].stamp.as_ref(), Some(&stamp));
         let change = |revision| {
@@ -491,6 +491,7 @@ mod tests {
             Change {
                 stamp,
                 after: revision - 1,
+                after_mark: None,
                 deliberate: false,
                 flags,
                 removed,

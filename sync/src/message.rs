@@ -31,6 +31,10 @@ pub struct Stamp {
     /// more than another is the most that went in between without somebody's word. `None`: nobody counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
+    /// Drawn at random for each revision, below 2^53. A database that lost what it had acknowledged gives a number a second time; the two states differ in this. `None`: nobody
+    /// draws it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<u64>,
 }
 
 impl Stamp {
@@ -75,6 +79,9 @@ pub struct Change {
     pub stamp: Stamp,
     /// The revision that it follows on, of the same epoch.
     pub after: u64,
+    /// The mark of that revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_mark: Option<u64>,
     /// Somebody has confirmed that many flags go at once: the blast-radius check on hosts does not hold it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deliberate: bool,
@@ -94,18 +101,21 @@ pub struct Change {
     pub metadata: Option<Definitions>,
 }
 
-/// A change does not follow on a state: something in between is missing, or it is an old one.
+/// A change does not follow on a state: something in between is missing, or it is an old one, or it follows on another state of that number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Epoch and revision of the state.
     pub at: (u64, u64),
-    /// Epoch and revision that the change follows on.
+    /// Epoch and revision that the change follows on; the same where it is another state.
     pub after: (u64, u64),
 }
 
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ((epoch, revision), (after_epoch, after)) = (self.at, self.after);
+        if self.at == self.after {
+            return write!(f, "the change follows on another revision {epoch}.{revision} than this: changes were lost");
+        }
         write!(f, "the change follows on revision {after_epoch}.{after}, and this is {epoch}.{revision}")
     }
 }
@@ -134,10 +144,7 @@ impl Snapshot {
     /// # Errors
     /// [`Gap`] where the change is not of this state; nothing is changed then.
     pub fn apply(&mut self, change: Change) -> Result<(), Gap> {
-        let after = (change.stamp.epoch, change.after);
-        if self.stamp.position() != after || self.stamp.environment != change.stamp.environment {
-            return Err(Gap { at: self.stamp.position(), after });
-        }
+        change.check_follows(&self.stamp)?;
         for key in &change.removed {
             self.flags.remove(key);
         }
@@ -194,6 +201,19 @@ impl Change {
         of(environment, &change.stamp)?;
         Ok(change)
     }
+
+    /// Whether it leads on from a state. Marks are compared where both are there.
+    ///
+    /// # Errors
+    /// [`Gap`] where it does not.
+    pub fn check_follows(&self, at: &Stamp) -> Result<(), Gap> {
+        let after = (self.stamp.epoch, self.after);
+        let is_other = self.after_mark.zip(at.mark).is_some_and(|(one, other)| one != other);
+        if at.position() != after || at.environment != self.stamp.environment || is_other {
+            return Err(Gap { at: at.position(), after });
+        }
+        Ok(())
+    }
 }
 
 fn of(environment: &str, stamp: &Stamp) -> Result<(), SyncError> {
@@ -215,7 +235,14 @@ mod tests {
     }
 
     fn stamp(revision: u64) -> Stamp {
-        Stamp { environment: ENVIRONMENT.to_owned(), epoch: 1, revision, time_ms: 1_700_000_000_000, lost: None }
+        Stamp {
+            environment: ENVIRONMENT.to_owned(),
+            epoch: 1,
+            revision,
+            time_ms: 1_700_000_000_000,
+            lost: None,
+            mark: None,
+        }
     }
 
     fn snapshot() -> Snapshot {
@@ -239,6 +266,7 @@ mod tests {
         Change {
             stamp: stamp(revision),
             after: revision - 1,
+            after_mark: None,
             deliberate: false,
             flags,
             removed,
@@ -338,5 +366,13 @@ mod tests {
         let mut restored = change(10);
         restored.stamp.epoch = 2;
         assert!(state.apply(restored).is_err(), "not across epochs");
+        for (mark, after_mark, follows) in [(Some(1), Some(2), false), (Some(1), Some(1), true), (None, Some(1), true)]
+        {
+            let mut state = snapshot();
+            state.stamp.mark = mark;
+            let result = state.apply(Change { after_mark, ..change(8) });
+            assert_eq!(result.is_ok(), follows, "{mark:?} {after_mark:?}");
+            assert!(follows || result.is_err_and(|gap| gap.to_string().contains("another revision 1.7")));
+        }
     }
 }

@@ -217,18 +217,17 @@ fn hosts(arguments: &Hosts, output: &mut Output) -> Result<Exit, Failure> {
     let header = ["HOST", "SET", "REVISION", "STATE", "PUBLISHED", "LAG", "REPORTED", "VERSION"];
     listed(output, &hosts, nothing, &header, |host| {
         let text = |name: &str| Cell::new(host[name].as_str().unwrap_or_default());
-        let is_behind = host["behind"].as_bool().unwrap_or_default();
-        let state = if is_behind {
-            Cell::new(format!("{}, behind", host["state"].as_str().unwrap_or_default()))
-        } else {
-            text("state")
+        let odd = ["behind", "ahead"].into_iter().find(|name| host[*name] == true);
+        let state = match odd {
+            Some(odd) => Cell::new(format!("{}, {odd}", host["state"].as_str().unwrap_or_default())).look(Look::Bad),
+            None => text("state"),
         };
         let lag = host["lagMs"].as_u64().map_or_else(|| "-".to_owned(), |lag_ms| format!("{lag_ms} ms"));
         vec![
             text("host").look(Look::Bold),
             text("set"),
             Cell::new(host["revision"].to_string()),
-            if is_behind { state.look(Look::Bad) } else { state },
+            state,
             time_of(host, "publishedMs"),
             Cell::new(lag),
             time_of(host, "reportedMs"),

@@ -126,12 +126,22 @@ pub(crate) fn commit(
         revision,
         time_ms: u64::try_from(time_ms).unwrap_or(0),
         lost: Some(environment.lost + if deliberate { 0 } else { lost }),
+        mark: Some(draw_mark()?),
     };
-    let lost = integer(stamp.lost.unwrap_or_default())?;
-    let after = environment.revision;
+    let (lost, mark) = (integer(stamp.lost.unwrap_or_default())?, integer(stamp.mark.unwrap_or_default())?);
+    let (after, after_mark) = (environment.revision, environment.mark);
     let told_metadata = metadata.clone().map(raw_members).transpose()?;
-    let change =
-        Change { stamp, after, deliberate, flags, removed, evaluators, lists: told.lists, metadata: told_metadata };
+    let change = Change {
+        stamp,
+        after,
+        after_mark,
+        deliberate,
+        flags,
+        removed,
+        evaluators,
+        lists: told.lists,
+        metadata: told_metadata,
+    };
     let text: Arc<str> = change.seal(&environment.secret()).into();
     let values = [
         environment.id.into(),
@@ -161,14 +171,22 @@ pub(crate) fn commit(
         transaction.execute(sql, &values)?;
     }
     segment::log(transaction, environment.id, &segments, number)?;
-    let values = [number.into(), lost.into(), environment.id.into()];
-    transaction.execute("UPDATE environment SET revision = $1, lost = $2 WHERE id = $3", &values)?;
+    let values = [number.into(), lost.into(), mark.into(), environment.id.into()];
+    transaction.execute("UPDATE environment SET revision = $1, lost = $2, mark = $3 WHERE id = $4", &values)?;
     if let Some(metadata) = metadata {
         let values = [json!(metadata).to_string().into(), environment.id.into()];
         transaction.execute("UPDATE environment SET metadata = $1 WHERE id = $2", &values)?;
     }
     transaction.notify(News::Change { environment: environment.id, revision, text })?;
     Ok(revision)
+}
+
+/// What tells this state from any other that comes to have its number.
+fn draw_mark() -> Result<u64, StoreError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Broken(format!("no random bytes: {error}")))?;
+    // Below 2^53: a number to whoever reads JSON.
+    Ok(u64::from_le_bytes(bytes) >> 11)
 }
 
 /// A flag as the log keeps it: what it is, and what it does here.

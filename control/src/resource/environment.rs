@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flags_sync::SecretKey;
+use flags_sync::{SecretKey, Stamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -29,6 +29,8 @@ pub(crate) struct Environment {
     pub(crate) revision: u64,
     /// See [`Stamp::lost`](flags_sync::Stamp::lost).
     pub(crate) lost: u64,
+    /// See [`Stamp::mark`](flags_sync::Stamp::mark).
+    pub(crate) mark: Option<u64>,
     pub(crate) created_ms: i64,
     /// The first revision that the log still has.
     pub(crate) log_begins: u64,
@@ -76,7 +78,7 @@ pub(crate) struct NewEnvironment {
 }
 
 const QUERY: &str = "SELECT environment.id, project_id, project.key || '/' || environment.key, environment.key, \
-     environment.name, epoch, revision, environment.created_ms, seed, log_begins, lost, metadata \
+     environment.name, epoch, revision, environment.created_ms, seed, log_begins, lost, metadata, mark \
      FROM environment JOIN project ON project.id = project_id";
 
 impl Environment {
@@ -127,6 +129,7 @@ pub(crate) fn create(
         epoch: 1,
         revision: 0,
         lost: 0,
+        mark: None,
         created_ms: now_ms(),
         log_begins: 1,
         metadata: Map::new(),
@@ -254,13 +257,47 @@ pub(crate) fn begin_epoch(
     for id in ids(transaction)? {
         let Some(found) = with_id(transaction, id)? else { continue };
         let other = replaced.get(found.seed.as_slice()).copied().unwrap_or(now_s);
-        let environment = Environment { epoch: found.epoch.max(other) + 1, ..found };
-        let values = [change::integer(environment.epoch)?.into(), id.into()];
-        transaction.execute("UPDATE environment SET epoch = $1 WHERE id = $2", &values)?;
-        let revision = change::commit(transaction, &environment, &author, "environment.restore", Edits::default())?;
-        begun.push((environment.path, environment.epoch, revision));
+        let (path, epoch) = (found.path.clone(), found.epoch.max(other) + 1);
+        let revision = enter_epoch(transaction, found, epoch, &author, "environment.restore")?;
+        begun.push((path, epoch, revision));
     }
     Ok(begun)
+}
+
+/// Begins a new epoch of an environment where the database is behind `served`, which hosts have: beyond the epoch of either.
+///
+/// Returns its epoch and revision, and nothing where it is not behind any more.
+pub(crate) fn go_beyond(
+    transaction: &mut dyn Transaction,
+    id: i64,
+    served: &Stamp,
+) -> Result<Option<(u64, u64)>, Problem> {
+    let locks = transaction.for_update_of("environment");
+    let row = transaction.row(&format!("{QUERY} WHERE environment.id = $1{locks}"), &[id.into()])?;
+    let Some(found) = row.map(from).transpose()? else { return Ok(None) };
+    let is_same = found.revision == served.revision && (served.mark.is_none() || found.mark == served.mark);
+    if (found.epoch, found.revision) > served.position() || found.epoch == served.epoch && is_same {
+        return Ok(None);
+    }
+    let comment = format!("the database had lost what led to revision {}.{}", served.epoch, served.revision);
+    let author = Author { actor: "flags-control".to_owned(), comment, deliberate: false };
+    let epoch = found.epoch.max(served.epoch) + 1;
+    let revision = enter_epoch(transaction, found, epoch, &author, "environment.epoch")?;
+    Ok(Some((epoch, revision)))
+}
+
+/// The first revision of an environment's epoch.
+fn enter_epoch(
+    transaction: &mut dyn Transaction,
+    found: Environment,
+    epoch: u64,
+    author: &Author,
+    action: &str,
+) -> Result<u64, Problem> {
+    let environment = Environment { epoch, ..found };
+    let values = [change::integer(epoch)?.into(), environment.id.into()];
+    transaction.execute("UPDATE environment SET epoch = $1 WHERE id = $2", &values)?;
+    change::commit(transaction, &environment, author, action, Edits::default())
 }
 
 /// Of all projects.
@@ -286,5 +323,6 @@ fn from(mut row: Row) -> Result<Environment, StoreError> {
         log_begins: row.count(9)?,
         lost: row.count(10)?,
         metadata: change::members(&row.text(11)?)?,
+        mark: row.optional_integer(12)?.and_then(|mark| mark.try_into().ok()),
     })
 }

@@ -26,6 +26,7 @@ const STEPS: &[Step] = &[
     step!("0004_lost"),
     step!("0005_segments"),
     step!("0006_metadata"),
+    step!("0007_mark"),
 ];
 
 /// Which way.

@@ -1,5 +1,6 @@
 //! Keeps the live environments as the database has them.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -8,13 +9,13 @@ use flags_sync::{Snapshot, Stamp};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Live;
 use super::live::KEPT;
+use super::{Live, lost};
 use crate::auth::Auth;
 use crate::clock::now_ms;
 use crate::definition::Segments;
 use crate::resource::{change, environment, segment};
-use crate::store::{News, Store, StoreError, Told, Transaction};
+use crate::store::{News, Row, Store, StoreError, Told, Transaction};
 
 /// How often the database is looked at although it has told nothing.
 const LOOK: Duration = Duration::from_secs(1);
@@ -147,43 +148,65 @@ pub(crate) async fn follow(store: Store, hub: Arc<Hub>, auth: Arc<Auth>, mut tol
     }
 }
 
-/// Where an environment stands in the database, by id.
-type Standing = Vec<(i64, u64, u64)>;
+/// Where an environment stands in the database.
+struct Standing {
+    id: i64,
+    epoch: u64,
+    revision: u64,
+    mark: Option<u64>,
+}
+
+impl Standing {
+    /// The state that the database has, against the one that is served.
+    fn against(&self, served: &Stamp) -> Ordering {
+        let is_other = self.mark.zip(served.mark).is_some_and(|(one, other)| one != other);
+        match (self.epoch, self.revision).cmp(&served.position()) {
+            // By the same number somebody has made another change.
+            Ordering::Equal if is_other => Ordering::Less,
+            order => order,
+        }
+    }
+}
 
 /// Brings one environment, or all, to where the database is.
 async fn catch_up(store: &Store, hub: &Arc<Hub>, only: Option<i64>) -> Result<(), StoreError> {
-    let standing = match only {
+    if let Some(live) = only.and_then(|id| hub.by_id(id)) {
         // Its changes are read anyway: no need to ask first.
-        Some(id) if hub.by_id(id).is_some() => vec![(id, 0, u64::MAX)],
-        _ => store.read(standing).await?,
-    };
-    for (id, epoch, revision) in standing {
+        if !advance(store, &live).await? {
+            load(store, hub, live.id).await?;
+        }
+        return Ok(());
+    }
+    for standing in store.read(standing).await? {
+        let id = standing.id;
         if only.is_some_and(|only| only != id) {
             continue;
         }
-        match hub.by_id(id) {
-            Some(live) => {
-                let at = live.newest();
-                let is_old = revision == u64::MAX || (at.epoch, at.revision) < (epoch, revision);
-                if is_old && !advance(store, &live).await? {
-                    load(store, hub, id).await?;
-                } else if revision != u64::MAX && (at.epoch, at.revision) > (epoch, revision) && at.epoch == epoch {
-                    // A database that lost what it had acknowledged: somebody restored it without a new epoch.
-                    tracing::error!(
-                        environment = id,
-                        "the database is behind revision {at}; hosts stay where they are"
-                    );
-                }
+        let Some(live) = hub.by_id(id) else {
+            load(store, hub, id).await?;
+            continue;
+        };
+        let served = live.stamp();
+        match standing.against(&served) {
+            Ordering::Equal => {}
+            Ordering::Greater if standing.epoch == served.epoch && advance(store, &live).await? => {}
+            Ordering::Greater => load(store, hub, id).await?,
+            Ordering::Less => {
+                lost::go_beyond(store, &live).await?;
+                load(store, hub, id).await?;
             }
-            None => load(store, hub, id).await?,
         }
     }
     Ok(())
 }
 
-fn standing(transaction: &mut dyn Transaction) -> Result<Standing, StoreError> {
-    let rows = transaction.rows("SELECT id, epoch, revision FROM environment", &[])?;
-    rows.into_iter().map(|mut row| Ok((row.integer(0)?, row.count(1)?, row.count(2)?))).collect()
+fn standing(transaction: &mut dyn Transaction) -> Result<Vec<Standing>, StoreError> {
+    let rows = transaction.rows("SELECT id, epoch, revision, mark FROM environment", &[])?;
+    let standing = |mut row: Row| {
+        let mark = row.optional_integer(3)?.and_then(|mark| mark.try_into().ok());
+        Ok(Standing { id: row.integer(0)?, epoch: row.count(1)?, revision: row.count(2)?, mark })
+    };
+    rows.into_iter().map(standing).collect()
 }
 
 /// Takes the changes that are new; false where they do not follow on what is here.
@@ -233,10 +256,34 @@ fn read(transaction: &mut dyn Transaction, id: i64) -> Result<Option<Loaded>, St
         revision: environment.revision,
         time_ms: u64::try_from(time_ms).unwrap_or(0),
         lost: Some(environment.lost),
+        mark: environment.mark,
     };
     let Segments { rules, lists } = segment::all(transaction, id)?;
     let (evaluators, metadata) = (change::raw_members(rules)?, change::raw_members(environment.metadata.clone())?);
     let snapshot = Snapshot { stamp, flags, evaluators, lists, metadata };
     let changes = change::latest_texts(transaction, id, environment.epoch, KEPT)?;
     Ok(Some((environment.path.clone(), environment.project_id, environment.secret(), snapshot, changes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_behind_where_hosts_have_what_it_does_not() {
+        let served = |mark| Stamp { environment: String::new(), epoch: 2, revision: 7, time_ms: 0, lost: None, mark };
+        let standing = |epoch, revision, mark| Standing { id: 1, epoch, revision, mark };
+        for (standing, order) in [
+            (standing(2, 7, Some(1)), Ordering::Equal),
+            (standing(2, 7, None), Ordering::Equal),
+            (standing(2, 7, Some(2)), Ordering::Less),
+            (standing(2, 6, Some(1)), Ordering::Less),
+            (standing(1, 9, Some(1)), Ordering::Less),
+            (standing(2, 8, Some(2)), Ordering::Greater),
+            (standing(3, 1, Some(2)), Ordering::Greater),
+        ] {
+            assert_eq!(standing.against(&served(Some(1))), order);
+        }
+        assert_eq!(standing(2, 7, Some(1)).against(&served(None)), Ordering::Equal);
+    }
 }

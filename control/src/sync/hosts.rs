@@ -4,6 +4,7 @@
 //! therefore judged when it speaks, and only those who spoke lately are counted: what was true then is not made false by what another replica heard.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flags_sync::EventId;
@@ -69,9 +70,20 @@ pub(crate) struct HostView {
     reported_ms: i64,
     /// When it said so, what it has published was too old.
     pub(crate) behind: bool,
+    /// When it said so, what it has published was not known here: a database has lost it, and hosts take nothing older.
+    pub(crate) ahead: bool,
     state: HostState,
     /// Of flagsd.
     version: String,
+}
+
+/// How many hosts have spoken lately.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) all: usize,
+    /// Of them, when they spoke.
+    pub(crate) behind: usize,
+    pub(crate) ahead: usize,
 }
 
 /// The hosts of an environment.
@@ -93,15 +105,16 @@ impl Report {
 }
 
 impl Hosts {
-    /// Takes a report that came at `now_ms`; what is older than `due` is behind.
-    pub(crate) fn take(&self, report: Report, due: EventId, now_ms: i64) {
+    /// Takes a report that came at `now_ms`; what is older than the first state of `known` is behind, what is newer than the last ahead.
+    pub(crate) fn take(&self, report: Report, known: RangeInclusive<EventId>, now_ms: i64) {
         let view = HostView {
             epoch: report.epoch,
             revision: report.revision,
             published_ms: report.published_ns / 1_000_000,
             lag_ms: report.lag_ms(),
             reported_ms: now_ms,
-            behind: report.position() < due,
+            behind: report.position() < *known.start(),
+            ahead: report.position() > *known.end(),
             state: report.state,
             version: report.version,
             host: report.host.clone(),
@@ -118,11 +131,14 @@ impl Hosts {
         known.insert(key, HostView { lag_ms, ..view });
     }
 
-    /// How many have spoken lately, and how many of them were behind then.
-    pub(crate) fn counts(&self, now_ms: i64) -> (usize, usize) {
+    pub(crate) fn counts(&self, now_ms: i64) -> Counts {
         let known = self.lock();
         let lately = known.values().filter(|host| host.reported_ms > now_ms - COUNTED_MS);
-        lately.fold((0, 0), |(all, behind), host| (all + 1, behind + usize::from(host.behind)))
+        lately.fold(Counts::default(), |Counts { all, behind, ahead }, host| Counts {
+            all: all + 1,
+            behind: behind + usize::from(host.behind),
+            ahead: ahead + usize::from(host.ahead),
+        })
     }
 
     /// At most `most` of them in order, after the one whose names are `after`.
@@ -172,8 +188,12 @@ mod tests {
         }
     }
 
-    fn at(revision: u64) -> EventId {
-        EventId { epoch: 1, revision }
+    fn at(revision: u64) -> RangeInclusive<EventId> {
+        EventId { epoch: 1, revision }..=EventId { epoch: 1, revision: 9 }
+    }
+
+    fn counts(all: usize, behind: usize, ahead: usize) -> Counts {
+        Counts { all, behind, ahead }
     }
 
     #[test]
@@ -181,14 +201,16 @@ mod tests {
         let hosts = Hosts::default();
         hosts.take(report("a", 7), at(7), 0);
         hosts.take(report("b", 6), at(7), 1);
-        assert_eq!(hosts.counts(2), (2, 1));
+        assert_eq!(hosts.counts(2), counts(2, 1, 0));
         hosts.take(Report { changed_ms: None, ..report("a", 7) }, at(7), 0);
         hosts.take(report("b", 7), at(7), 2);
-        assert_eq!(hosts.counts(3), (2, 0));
+        assert_eq!(hosts.counts(3), counts(2, 0, 0));
         // An older epoch is older, whatever the revision.
         hosts.take(Report { epoch: 0, ..report("a", 9) }, at(7), 3);
-        assert_eq!(hosts.counts(3), (2, 1));
-        assert_eq!(hosts.counts(COUNTED_MS + 2), (1, 1));
+        assert_eq!(hosts.counts(3), counts(2, 1, 0));
+        assert_eq!(hosts.counts(COUNTED_MS + 2), counts(1, 1, 0));
+        hosts.take(report("c", 10), at(7), 2);
+        assert_eq!(hosts.counts(3), counts(3, 1, 1));
         hosts.tidy(FORGOTTEN_MS + 2);
         let names: Vec<_> = hosts.list(None, false, 9).into_iter().map(|host| (host.host, host.lag_ms)).collect();
         assert_eq!(names, [("a".to_owned(), Some(10))]);

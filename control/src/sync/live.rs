@@ -42,12 +42,21 @@ struct State {
     kept_bytes: usize,
 }
 
-#[derive(Debug)]
-struct Kept {
+/// A change, for those who resume.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
     /// The state that it follows on.
-    after: EventId,
+    pub(super) after: EventId,
     time_ms: u64,
     wire: Bytes,
+}
+
+impl Kept {
+    /// The change's text, out of the event that it goes over the wire as.
+    pub(super) fn text(&self) -> &str {
+        let wire = std::str::from_utf8(&self.wire).unwrap_or_default();
+        wire.split_once("data: ").map_or("", |(_, text)| text.trim_end_matches('\n'))
+    }
 }
 
 /// A snapshot's text, as it goes out.
@@ -107,6 +116,16 @@ impl Live {
 
     pub(crate) fn newest(&self) -> EventId {
         *self.newest.borrow()
+    }
+
+    /// Which state the newest is.
+    pub(super) fn stamp(&self) -> Stamp {
+        self.lock().snapshot.stamp.clone()
+    }
+
+    /// At most so many of the latest changes that are known, the newest first.
+    pub(super) fn kept(&self, most: usize) -> Vec<Kept> {
+        self.lock().changes.iter().rev().take(most).cloned().collect()
     }
 
     /// Wakes who has subscribed, though the state is the same.
@@ -265,7 +284,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn stamp(revision: u64) -> Stamp {
-        Stamp { environment: "shop/test".to_owned(), epoch: 1, revision, time_ms: 0, lost: None }
+        Stamp { environment: "shop/test".to_owned(), epoch: 1, revision, time_ms: 0, lost: None, mark: None }
     }
 
     fn live() -> Live {
@@ -283,6 +302,7 @@ mod tests {
         let change = Change {
             stamp: stamp(revision),
             after: revision - 1,
+            after_mark: None,
             deliberate: false,
             flags,
             removed: Vec::new(),
@@ -310,6 +330,15 @@ mod tests {
         assert!(events[0].starts_with(b"event: change\nid: 1.3\n"));
         assert!(matches!(live.next(Some(id(9))), Next::Ahead));
         assert!(matches!(live.next(Some(EventId { epoch: 2, revision: 3 })), Next::Whole));
+    }
+
+    #[test]
+    fn a_change_that_is_kept_is_told_by_its_text() {
+        let live = live();
+        assert!(live.advance(&change(2)) && live.advance(&change(3)));
+        let texts: Vec<_> = live.kept(9).iter().map(|kept| kept.text().to_owned()).collect();
+        assert_eq!(texts, [change(3), change(2)]);
+        assert_eq!(live.kept(1).len(), 1);
     }
 
     #[test]

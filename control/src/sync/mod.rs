@@ -10,6 +10,7 @@
 mod follow;
 mod hosts;
 mod live;
+mod lost;
 mod part_cache;
 mod parts;
 mod report;

@@ -63,6 +63,6 @@ pub(crate) async fn report(
     }
     let now = now_ms();
     let due = live.as_of(u64::try_from(now - GRACE_MS).unwrap_or(0));
-    live.hosts.take(report, due, now);
+    live.hosts.take(report, due..=live.newest(), now);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -72,8 +72,10 @@ pub(crate) fn check_log(admin: &Client, acknowledged: u64) {
     let newest = *revisions.first().unwrap();
     assert!(newest >= acknowledged, "revision {acknowledged} was acknowledged, and the log ends at {newest}");
     assert_eq!(revisions, (1..=newest).rev().collect::<Vec<_>>(), "no gap, nothing twice");
-    assert_eq!(admin.get(path).expect(200)["revision"], newest);
-    eventually("hosts get the newest", || admin.get("/sync/v1/shop/test/snapshot").etag() == format!("\"1.{newest}\""));
+    let environment = admin.get(path).expect(200);
+    assert_eq!(environment["revision"], newest);
+    let tag = format!("\"{}.{newest}\"", environment["epoch"]);
+    eventually("hosts get the newest", || admin.get("/sync/v1/shop/test/snapshot").etag() == tag);
     let text = admin.get("/sync/v1/shop/test/snapshot").text;
     let snapshot = Snapshot::open(&text, "shop/test", &Trust::Transport).unwrap();
     let config = admin.get(CONFIG).expect(200);

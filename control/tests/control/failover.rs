@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::bad_days::check_log;
-use crate::harness::{Client, Database, PATIENCE, Server, Stream, eventually, on_both};
+use crate::harness::{Client, Database, PATIENCE, Server, Stream, eventually, free_port, metric, on_both};
 
 const FLAGS: &str = "/api/v1/projects/shop/flags";
 const CONFIG: &str = "/api/v1/projects/shop/environments/test/flags/a";
@@ -154,6 +154,55 @@ fn a_promoted_standby_is_found_and_nothing_acknowledged_is_lost() {
         check_stream(stream, 2, last);
         eventually("ready again", || admin.get("/readyz").status == 200);
     }
+}
+
+#[test]
+fn what_a_promoted_standby_has_lost_is_said_and_hosts_take_what_there_is() {
+    let Some((mut database, standby)) = Database::with_standby() else {
+        println!("skipped: PostgreSQL is not installed");
+        return;
+    };
+    let ports = [free_port(), free_port()];
+    let servers = ports.map(|port| database.serve_with(&format!("management = \"127.0.0.1:{port}\"\n{QUICK}")));
+    let admins = [with_flag(&servers[0]), servers[1].admin()];
+    let by = |by: &str| admins[0].patch(CONFIG, json!({"metadata": {"by": by}})).expect(200)["revision"].clone();
+    assert_eq!(by("kept"), 3);
+    eventually("the standby has it", || standby.has_all_of(database.postgres.as_ref().unwrap()));
+    standby.cut_off();
+    // Acknowledged, and with every host.
+    assert_eq!((by("lost 1"), by("lost 2")), (4.into(), 5.into()));
+    for admin in &admins {
+        eventually("hosts get it", || admin.get("/sync/v1/shop/test/snapshot").etag() == "\"1.5\"");
+    }
+    let streams = admins.each_ref().map(|admin| admin.stream("shop/test", Some("1.5")));
+    database.postgres.as_mut().unwrap().kill();
+    standby.promote();
+    for stream in &streams {
+        let event = stream.next_change();
+        assert_eq!((event.kind.as_str(), event.id.as_str()), ("snapshot", "2.4"));
+        assert!(event.data.contains("kept") && !event.data.contains("lost 1"), "{}", event.data);
+    }
+    eventually("it can be written", || admins[1].get("/readyz").status == 200);
+    assert_eq!(by("new"), 5, "a number that was used before");
+    for stream in &streams {
+        let event = stream.next_change();
+        assert_eq!((event.kind.as_str(), event.id.as_str()), ("change", "2.5"));
+    }
+    check_log(&admins[0], 5);
+    let log = admins[0].get("/api/v1/projects/shop/environments/test/changes?limit=2").expect(200);
+    let entry = &log["items"][1];
+    assert_eq!((&entry["action"], &entry["epoch"]), (&"environment.epoch".into(), &2.into()));
+    assert!(entry["comment"].as_str().unwrap().contains("1.5"), "{entry}");
+    // One of the two began it, and named what is gone.
+    let begun: Vec<&Server> = servers.iter().filter(|server| server.log().contains("a new epoch begins")).collect();
+    let [began] = begun[..] else { panic!("{} replicas began an epoch", begun.len()) };
+    eventually("it is said what is gone", || began.log().matches("lost: a change").count() == 2);
+    let epochs = ports.map(|port| metric(port, "flags_control_epochs_begun_total"));
+    assert!((epochs.iter().sum::<f64>() - 1.0).abs() < 0.1, "{epochs:?}");
+    // What a host has that was not there when this happened, nobody here knows: it is said.
+    let report = json!({"host": "h", "set": "default", "epoch": 3, "revision": 1, "publishedNs": 1, "state": "fresh", "version": "1"});
+    admins[0].post("/sync/v1/shop/test/report", report).expect(204);
+    assert!(metric(ports[0], "flags_control_hosts_ahead{environment=\"shop/test\"}") > 0.9);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Client, Database, Server, Stream, eventually, free_port};
+use crate::harness::{Database, Server, Stream, eventually, free_port, metric};
 
 const STREAMS: usize = 300;
 const CONFIG: &str = "/api/v1/projects/shop/environments/test/flags/a";
@@ -16,13 +16,6 @@ const LONG: Duration = Duration::from_secs(12);
 
 fn threads(server: &Server) -> usize {
     std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap().count()
-}
-
-/// A number of the server's metrics.
-fn metric(port: u16, sample: &str) -> f64 {
-    let text = Client::new(&format!("http://127.0.0.1:{port}"), "").get("/metrics").text;
-    let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-    value.unwrap_or_else(|| panic!("no {sample} in {text}")).parse().unwrap()
 }
 
 /// What came by now is forgotten; more comes over each.

@@ -41,9 +41,15 @@ impl Database {
 
     /// On a primary with a standby that has everything before it is acknowledged; the standby beside it.
     pub(crate) fn replicated() -> Option<(Self, Postgres)> {
+        let (database, standby) = Self::with_standby()?;
+        database.postgres.as_ref()?.wait_for_standby();
+        Some((database, standby))
+    }
+
+    /// On a primary with a standby that gets everything soon.
+    pub(crate) fn with_standby() -> Option<(Self, Postgres)> {
         let primary = Postgres::start()?;
         let standby = primary.standby();
-        primary.wait_for_standby();
         let hosts = format!("127.0.0.1:{},127.0.0.1:{}", primary.port, standby.port);
         let url = format!("postgres://flags@{hosts}/postgres?target_session_attrs=read-write");
         Some((Self::init(url, tempfile::tempdir().unwrap(), Some(primary)), standby))
@@ -122,6 +128,13 @@ pub(crate) fn program(database: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flags-control"));
     command.env("FLAGS_CONTROL_DATABASE", database);
     command
+}
+
+/// A number of the metrics at a management address.
+pub(crate) fn metric(port: u16, sample: &str) -> f64 {
+    let text = Client::new(&format!("http://127.0.0.1:{port}"), "").get("/metrics").text;
+    let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {sample} in {text}")).parse().unwrap()
 }
 
 /// The program, serving.

@@ -76,6 +76,19 @@ impl Postgres {
         eventually("the standby is synchronous", || self.client().query_one(sql, &[]).unwrap().get::<_, i64>(0) == 1);
     }
 
+    /// Lets a standby hear nothing more of its primary.
+    pub(crate) fn cut_off(&self) {
+        self.tell("ALTER SYSTEM SET primary_conninfo = ''");
+        self.tell("SELECT pg_reload_conf()");
+        eventually("it follows nobody", || self.number("SELECT count(*) FROM pg_stat_wal_receiver") == 0);
+    }
+
+    /// Whether it has everything of a primary.
+    pub(crate) fn has_all_of(&self, primary: &Self) -> bool {
+        let written: String = primary.client().query_one("SELECT pg_current_wal_lsn()::text", &[]).unwrap().get(0);
+        self.number(&format!("SELECT count(*) WHERE pg_last_wal_replay_lsn() >= '{written}'")) == 1
+    }
+
     /// Makes a standby the primary, as an operator or a cluster manager does.
     pub(crate) fn promote(&self) {
         // What the copy brought along of the primary's settings: nobody follows this one yet.

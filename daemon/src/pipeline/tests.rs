@@ -155,7 +155,7 @@ fn flag(random: &mut fastrand::Rng) -> Box<RawValue> {
 }
 
 fn stamp(revision: u64) -> Stamp {
-    Stamp { environment: "shop/production".to_owned(), epoch: 1, revision, time_ms: 0, lost: None }
+    Stamp { environment: "shop/production".to_owned(), epoch: 1, revision, time_ms: 0, lost: None, mark: None }
 }
 
 fn evaluators(random: &mut fastrand::Rng) -> BTreeMap<String, Box<RawValue>> {
@@ -255,6 +255,7 @@ fn by_patches_it_becomes_what_it_becomes_by_whole_definitions() {
                         let change = Change {
                             stamp: stamp(revision),
                             after: revision - 1,
+                            after_mark: None,
                             deliberate: false,
                             flags: (0..random.usize(..3)).map(|_| (key(&mut random), flag(&mut random))).collect(),
                             removed: match what {

@@ -125,6 +125,7 @@ fn where_changes_are_missing_it_begins_anew() {
     let change = Change {
         stamp: stamp(1, 9),
         after: 8,
+        after_mark: None,
         deliberate: false,
         flags: [("n".to_owned(), flag(99))].into(),
         removed: Vec::new(),
@@ -145,6 +146,27 @@ fn where_changes_are_missing_it_begins_anew() {
     let status = daemon.wait_for_status("it to be followed", is_followed);
     assert!(control(&status)["last_error"]["reason"].as_str().is_some_and(|why| why.contains("1.50")), "{status}");
     assert_eq!(plane.shared().most_open, 1);
+}
+
+#[test]
+fn what_the_control_plane_lost_is_noticed_once_its_numbers_are_used_again() {
+    let mut plane = ControlPlane::start(&[("n", 1)]);
+    let host = follow(&plane);
+    let daemon = host.start();
+    let before = plane.shared().snapshot.clone().expect("is there");
+    plane.set("n", 2);
+    wait_for_value(&host, &daemon, "n", 2);
+    plane.stop();
+    plane.lose_all_after(before);
+    // The same number, then the next one, which says nothing of `n`.
+    plane.set("n", 3);
+    plane.set("other", 4);
+    plane.listen();
+    wait_for_value(&host, &daemon, "other", 4);
+    wait_for_value(&host, &daemon, "n", 3);
+    let status = daemon.wait_for_status("it to be followed", is_followed);
+    let reason = control(&status)["last_error"]["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(reason.contains("another revision 1.2"), "{status}");
 }
 
 #[test]

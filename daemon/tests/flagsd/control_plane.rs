@@ -182,6 +182,7 @@ impl ControlPlane {
         let change = Change {
             stamp: Stamp { lost, ..stamp(snapshot.stamp.epoch, after + 1) },
             after,
+            after_mark: snapshot.stamp.mark,
             deliberate,
             flags: flags.iter().map(|(key, flag)| ((*key).to_owned(), flag.clone())).collect(),
             removed: removed.to_vec(),
@@ -193,6 +194,13 @@ impl ControlPlane {
         let id = EventId { epoch: change.stamp.epoch, revision: change.stamp.revision };
         snapshot.apply(change).expect("follows");
         shared.changes.push((id, after, text));
+    }
+
+    /// Goes back to an earlier state, as a database does that a standby takes the place of.
+    pub(crate) fn lose_all_after(&self, before: Snapshot) {
+        let mut shared = self.shared();
+        shared.changes.retain(|(id, ..)| id.revision <= before.stamp.revision);
+        shared.snapshot = Some(before);
     }
 
     /// Sends this over every stream, whether it is true or not.
@@ -234,6 +242,7 @@ pub(crate) fn stamp(epoch: u64, revision: u64) -> Stamp {
         revision,
         time_ms: now.try_into().expect("fits"),
         lost: Some(0),
+        mark: Some(fastrand::u64(..1 << 53)),
     }
 }
 

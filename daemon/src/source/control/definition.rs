@@ -100,10 +100,7 @@ impl Definition {
     /// [`Gap`] where the change does not follow on this state.
     pub(crate) fn after(&self, change: Change) -> Result<Self, Gap> {
         let Inner { stamp, flags, shared, prepared, flags_bytes, .. } = &*self.0;
-        let after = (change.stamp.epoch, change.after);
-        if stamp.position() != after || stamp.environment != change.stamp.environment {
-            return Err(Gap { at: stamp.position(), after });
-        }
+        change.check_follows(stamp)?;
         let (mut flags, mut flags_bytes) = (flags.clone(), *flags_bytes);
         for key in &change.removed {
             flags_bytes -= flags.remove(key).map_or(0, |old| bytes(key, &old));
@@ -259,7 +256,7 @@ mod tests {
     use super::*;
 
     fn stamp(revision: u64) -> Stamp {
-        Stamp { environment: "a/b".to_owned(), epoch: 1, revision, time_ms: 0, lost: None }
+        Stamp { environment: "a/b".to_owned(), epoch: 1, revision, time_ms: 0, lost: None, mark: None }
     }
 
     fn raw(text: String) -> Box<RawValue> {
@@ -288,6 +285,7 @@ mod tests {
             let change = Change {
                 stamp: stamp(revision),
                 after: revision - 1,
+                after_mark: None,
                 deliberate: false,
                 flags,
                 removed,

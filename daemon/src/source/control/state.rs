@@ -115,7 +115,7 @@ mod tests {
     const ENVIRONMENT: &str = "shop/production";
 
     fn stamp(epoch: u64, revision: u64) -> Stamp {
-        Stamp { environment: ENVIRONMENT.to_owned(), epoch, revision, time_ms: 1, lost: None }
+        Stamp { environment: ENVIRONMENT.to_owned(), epoch, revision, time_ms: 1, lost: None, mark: None }
     }
 
     fn snapshot(epoch: u64, revision: u64) -> Snapshot {
@@ -133,6 +133,7 @@ mod tests {
         Change {
             stamp: stamp(epoch, revision),
             after: revision - 1,
+            after_mark: None,
             deliberate: false,
             flags,
             removed,
@@ -156,6 +157,11 @@ mod tests {
         let next = state.open_change(&change(2, 6).seal(&key)).expect("is newer");
         state.apply(next).expect("follows");
         assert_eq!(state.position().map(|at| at.to_string()).as_deref(), Some("2.6"));
+        let mut other = change(2, 7);
+        state.definition = Some(Snapshot { stamp: Stamp { mark: Some(1), ..stamp(2, 6) }, ..snapshot(2, 6) }.into());
+        other.after_mark = Some(2);
+        let other = state.open_change(&other.seal(&key)).expect("is newer");
+        assert!(matches!(state.apply(other), Err(Refusal::Gap(gap)) if gap.at == gap.after), "of another 2.6");
         assert!(state.take_snapshot(&snapshot(3, 1).seal(&key)).expect("a new epoch"));
         let other = SecretKey::from_seed(&[2; 32]);
         assert!(matches!(state.take_snapshot(&snapshot(4, 1).seal(&other)), Err(Refusal::Sync(_))));

@@ -62,10 +62,11 @@ impl Touched {
                 None => removed.push(key.clone()),
             }
         }
-        let (stamp, after) = (definition.stamp().clone(), since.stamp().revision);
+        let (stamp, since_stamp) = (definition.stamp().clone(), since.stamp());
         let change = Change {
             stamp,
-            after,
+            after: since_stamp.revision,
+            after_mark: since_stamp.mark,
             deliberate: false,
             flags,
             removed,
@@ -87,7 +88,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn stamp(revision: u64) -> Stamp {
-        Stamp { environment: "a/b".to_owned(), epoch: 1, revision, time_ms: 0, lost: None }
+        Stamp { environment: "a/b".to_owned(), epoch: 1, revision, time_ms: 0, lost: None, mark: None }
     }
 
     fn flags(flags: &[(&str, &str)]) -> BTreeMap<String, Box<RawValue>> {
@@ -101,6 +102,7 @@ mod tests {
         Change {
             stamp: stamp(revision),
             after: revision - 1,
+            after_mark: None,
             deliberate: false,
             flags: flags(new),
             removed,
