@@ -290,6 +290,11 @@ impl Access {
         self.token.project_id
     }
 
+    /// The only environment that the token is for; `None`: all of its project, or of all projects.
+    pub(crate) fn environment_id(&self) -> Option<i64> {
+        self.token.environment_id
+    }
+
     /// # Errors
     /// Where the token is not good for `scope` in all of the project: 403, or 404 where it may not even know of the project.
     pub(crate) fn may_in(&self, scope: Scope, project: &Project) -> Result<(), Problem> {
@@ -318,11 +323,6 @@ impl Access {
     /// Whether the token is for this project, or for all.
     pub(crate) fn is_for(&self, project_id: i64) -> bool {
         self.token.project_id.is_none_or(|id| id == project_id)
-    }
-
-    /// Whether the token is for this environment, or for all of its project.
-    pub(crate) fn is_for_environment(&self, environment: &Environment) -> bool {
-        self.is_for(environment.project_id) && self.token.environment_id.is_none_or(|id| id == environment.id)
     }
 
     /// # Errors

@@ -63,6 +63,12 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "conflict", detail)
     }
 
+    /// `what`, such as `project "shop"`, is archived, and whatever is in it stays as it is.
+    pub(crate) fn archived(what: &str) -> Self {
+        let detail = format!("the {what} is archived: nothing in it is changed until it is restored");
+        Self::new(StatusCode::CONFLICT, "archived", detail)
+    }
+
     /// Somebody else was faster; `revision` is what is there now.
     pub(crate) fn outdated(revision: i64) -> Self {
         let detail = format!("it has changed meanwhile: its revision is {revision} now");

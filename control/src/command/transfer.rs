@@ -129,6 +129,7 @@ impl Import {
             let project = project::find(transaction, &self.place.project)?;
             let environments = environment::lock_all(transaction, &project)?;
             let target = environment::find(transaction, &project, &self.place.environment)?;
+            target.must_be_open()?;
             let imported = transfer::import(transaction, &project, &environments, &target, &file, &author)?;
             if self.dry_run { Err(Stop::DryRun(imported)) } else { Ok(imported) }
         };
@@ -164,7 +165,7 @@ impl Place {
     }
 
     fn create(&self, transaction: &mut dyn Transaction, author: &Author) -> Result<(), Problem> {
-        let new = NewProject { key: self.project.clone(), name: String::new() };
+        let new = NewProject::named(&self.project);
         let project = match project::find(transaction, &self.project) {
             Ok(project) => project,
             Err(_) => project::create(transaction, &new)?,

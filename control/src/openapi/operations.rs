@@ -7,13 +7,13 @@ use crate::model::{Config, FlagBody};
 use crate::resource::change::{Entry, EntryFlag, EntryMetadata};
 use crate::resource::environment::{EnvironmentBody, EnvironmentView, NewEnvironment};
 use crate::resource::flag::FlagView;
-use crate::resource::project::{NewProject, Project};
+use crate::resource::project::{NewProject, ProjectBody, ProjectView};
 use crate::resource::schedule::{NewSchedule, Schedule};
 use crate::resource::segment::{SegmentBody, SegmentView};
 use crate::resource::token::Token;
 use crate::resource::transfer::Imported;
 use crate::routes::request::Page;
-use crate::routes::{change, clone, flag, host, log, schedule, segment, token, transfer};
+use crate::routes::{change, clone, environment, flag, host, log, project, schedule, segment, token, transfer};
 use crate::sync::{HostView, Report};
 
 /// A method of a path.
@@ -80,18 +80,62 @@ impl Operation {
 }
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    read("/api/v1/projects", "listProjects", "The projects that the token is for", List(of::<Project>))
-        .asks(members::<Page>),
-    write("post", "/api/v1/projects", "createProject", "Make a project", Some(of::<NewProject>), One(of::<Project>))
-        .makes()
-        .scope("admin"),
-    read("/api/v1/projects/{project}", "showProject", "A project", One(of::<Project>)),
+    read("/api/v1/projects", "listProjects", "The projects that the token is for", List(of::<ProjectView<'static>>))
+        .asks(members::<project::Which>),
+    write(
+        "post",
+        "/api/v1/projects",
+        "createProject",
+        "Make a project",
+        Some(of::<NewProject>),
+        One(of::<ProjectView<'static>>),
+    )
+    .makes()
+    .scope("admin"),
+    read("/api/v1/projects/{project}", "showProject", "A project", One(of::<ProjectView<'static>>)),
+    write(
+        "put",
+        "/api/v1/projects/{project}",
+        "replaceProject",
+        "Replace what a project is called and about; needs If-Match",
+        Some(of::<ProjectBody>),
+        One(of::<ProjectView<'static>>),
+    )
+    .scope("admin"),
+    write(
+        "patch",
+        "/api/v1/projects/{project}",
+        "changeProject",
+        "Change what a project is called and about: a JSON merge patch",
+        Some(of::<Object>),
+        One(of::<ProjectView<'static>>),
+    )
+    .scope("admin"),
+    write(
+        "post",
+        "/api/v1/projects/{project}/archive",
+        "archiveProject",
+        "Let nothing in a project be changed any more; hosts go on with what they have, and its key stays taken",
+        None,
+        One(of::<ProjectView<'static>>),
+    )
+    .scope("admin"),
+    write(
+        "post",
+        "/api/v1/projects/{project}/restore",
+        "restoreProject",
+        "Let an archived project be changed again",
+        None,
+        One(of::<ProjectView<'static>>),
+    )
+    .scope("admin"),
     read(
         "/api/v1/projects/{project}/environments",
         "listEnvironments",
         "The environments of a project",
         List(of::<EnvironmentView>),
-    ),
+    )
+    .asks(members::<environment::Which>),
     write(
         "post",
         "/api/v1/projects/{project}/environments",
@@ -112,10 +156,36 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "patch",
         "/api/v1/projects/{project}/environments/{environment}",
         "patchEnvironment",
-        "Change an environment's metadata by a JSON merge patch",
+        "Change an environment's name and metadata: a JSON merge patch",
+        Some(of::<Object>),
+        One(of::<EnvironmentView>),
+    ),
+    write(
+        "put",
+        "/api/v1/projects/{project}/environments/{environment}",
+        "replaceEnvironment",
+        "Replace an environment's name and metadata; needs If-Match",
         Some(of::<EnvironmentBody>),
         One(of::<EnvironmentView>),
     ),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/archive",
+        "archiveEnvironment",
+        "Let nothing in an environment be changed any more; hosts go on with what they have, and its key stays taken",
+        None,
+        One(of::<EnvironmentView>),
+    )
+    .scope("admin"),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/restore",
+        "restoreEnvironment",
+        "Let an archived environment be changed again",
+        None,
+        One(of::<EnvironmentView>),
+    )
+    .scope("admin"),
     write(
         "post",
         "/api/v1/projects/{project}/environments/{environment}/clone",

@@ -45,6 +45,8 @@ pub(crate) struct Edit {
 pub(crate) struct Edits {
     pub(crate) flags: Vec<Edit>,
     pub(crate) segments: Vec<SegmentEdit>,
+    /// What the environment's name becomes, where it may become something else: hosts are not told.
+    pub(crate) name: Option<String>,
     /// What the flag set's metadata becomes, where it may become something else.
     pub(crate) metadata: Option<Map<String, Json>>,
 }
@@ -73,6 +75,16 @@ pub(crate) struct Entry {
     /// The same of the flag set's metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) metadata: Option<EntryMetadata>,
+    /// The same of the environment's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<EntryName>,
+}
+
+/// What a change did to the environment's name.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct EntryName {
+    pub(crate) before: String,
+    pub(crate) after: String,
 }
 
 /// What a change did to the flag set's metadata.
@@ -101,7 +113,8 @@ pub(crate) fn commit(
     action: &str,
     edits: impl Into<Edits>,
 ) -> Result<u64, Problem> {
-    let Edits { flags: edits, segments, metadata } = edits.into();
+    let Edits { flags: edits, segments, name, metadata } = edits.into();
+    let name = name.filter(|name| *name != environment.name);
     let metadata = metadata.filter(|metadata| *metadata != environment.metadata);
     if let Some(metadata) = &metadata {
         check_metadata(metadata)?;
@@ -154,9 +167,12 @@ pub(crate) fn commit(
         text.as_ref().into(),
         metadata.as_ref().map(|_| json!(environment.metadata).to_string()).into(),
         metadata.as_ref().map(|after| json!(after).to_string()).into(),
+        name.as_ref().map(|_| environment.name.clone()).into(),
+        name.clone().into(),
     ];
     let sql = "INSERT INTO change (environment_id, revision, epoch, time_ms, actor, action, comment, text, \
-               metadata_before, metadata_after) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+               metadata_before, metadata_after, name_before, name_after) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     transaction.execute(sql, &values)?;
     for Edit { before, after } in &edits {
         let values = [
@@ -176,6 +192,9 @@ pub(crate) fn commit(
     if let Some(metadata) = metadata {
         let values = [json!(metadata).to_string().into(), environment.id.into()];
         transaction.execute("UPDATE environment SET metadata = $1 WHERE id = $2", &values)?;
+    }
+    if let Some(name) = name {
+        transaction.execute("UPDATE environment SET name = $1 WHERE id = $2", &[name.into(), environment.id.into()])?;
     }
     transaction.notify(News::Change { environment: environment.id, revision, text })?;
     Ok(revision)
@@ -471,7 +490,7 @@ pub(super) fn entries(
     more: &[Value],
 ) -> Result<Vec<Entry>, Problem> {
     let sql = format!(
-        "SELECT revision, epoch, time_ms, actor, action, comment, metadata_before, metadata_after \
+        "SELECT revision, epoch, time_ms, actor, action, comment, metadata_before, metadata_after, name_before, name_after \
          FROM change WHERE environment_id = $1 AND {condition}"
     );
     let values: Vec<Value> = std::iter::once(environment_id.into()).chain(more.iter().cloned()).collect();
@@ -490,6 +509,10 @@ pub(super) fn entries(
                 (Some(before), Some(after)) => {
                     Some(EntryMetadata { before: members(&before)?, after: members(&after)? })
                 }
+                _ => None,
+            },
+            name: match (row.optional_text(8)?, row.optional_text(9)?) {
+                (Some(before), Some(after)) => Some(EntryName { before, after }),
                 _ => None,
             },
         });

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::change::{Author, Edit, Edits};
-use super::project::Project;
+use super::project::{self, Project};
 use super::{change, flag, schedule, segment};
 use crate::clock::now_ms;
 use crate::definition::Configured;
 use crate::model::{Config, check_key, check_text};
 use crate::problem::Problem;
-use crate::store::{News, Row, StoreError, Transaction};
+use crate::store::{News, Row, StoreError, Transaction, Value};
 
 /// An environment.
 #[derive(Clone, Debug)]
@@ -36,6 +36,9 @@ pub(crate) struct Environment {
     pub(crate) log_begins: u64,
     /// Of the flag set.
     pub(crate) metadata: Map<String, Json>,
+    pub(crate) archived_ms: Option<i64>,
+    /// When its project was archived.
+    project_archived_ms: Option<i64>,
     seed: [u8; 32],
 }
 
@@ -53,14 +56,18 @@ pub(crate) struct EnvironmentView {
     /// The first revision that the log still has.
     log_begins: u64,
     created_ms: i64,
+    /// Nothing in it can be changed; hosts have its flags. Of an archived project all are so, whatever this says.
+    archived: bool,
     /// Of the flag set: programs get it with each answer, below the flag's own.
     metadata: Map<String, Json>,
 }
 
 /// What of an environment can be changed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EnvironmentBody {
+    /// For people.
+    pub(crate) name: String,
     /// Of the flag set, texts, numbers and booleans by name: programs get it with each answer, below the flag's own.
     pub(crate) metadata: Map<String, Json>,
 }
@@ -78,7 +85,8 @@ pub(crate) struct NewEnvironment {
 }
 
 const QUERY: &str = "SELECT environment.id, project_id, project.key || '/' || environment.key, environment.key, \
-     environment.name, epoch, revision, environment.created_ms, seed, log_begins, lost, metadata, mark \
+     environment.name, epoch, revision, environment.created_ms, seed, log_begins, lost, metadata, mark, \
+     environment.archived_ms, project_archived_ms \
      FROM environment JOIN project ON project.id = project_id";
 
 impl Environment {
@@ -95,12 +103,28 @@ impl Environment {
             public_key: self.secret().public().to_string(),
             log_begins: self.log_begins,
             created_ms: self.created_ms,
+            archived: self.archived_ms.is_some(),
             metadata: self.metadata.clone(),
         }
     }
 
+    /// # Errors
+    /// 409 where its project is archived.
+    pub(crate) fn project_must_be_open(&self) -> Result<(), Problem> {
+        // No key has a slash in it.
+        let project = self.path.split('/').next().unwrap_or_default();
+        project::must_be_open(project, self.project_archived_ms)
+    }
+
     pub(crate) fn body(&self) -> EnvironmentBody {
-        EnvironmentBody { metadata: self.metadata.clone() }
+        EnvironmentBody { name: self.name.clone(), metadata: self.metadata.clone() }
+    }
+
+    /// # Errors
+    /// 409 where it is archived, or its project is.
+    pub(crate) fn must_be_open(&self) -> Result<(), Problem> {
+        self.project_must_be_open()?;
+        self.archived_ms.map_or(Ok(()), |_| Err(Problem::archived(&format!("environment {:?}", self.path))))
     }
 }
 
@@ -133,6 +157,8 @@ pub(crate) fn create(
         created_ms: now_ms(),
         log_begins: 1,
         metadata: Map::new(),
+        archived_ms: None,
+        project_archived_ms: None,
         seed,
     };
     let values = [
@@ -157,7 +183,8 @@ pub(crate) fn create(
         None => Vec::new(),
     };
     let metadata = model.as_ref().map(|model| model.metadata.clone());
-    change::commit(transaction, &environment, author, "environment.create", Edits { flags, segments, metadata })?;
+    let edits = Edits { flags, segments, metadata, ..Edits::default() };
+    change::commit(transaction, &environment, author, "environment.create", edits)?;
     if let Some(model) = &model {
         segment::share_parts(transaction, model, &environment)?;
     }
@@ -173,12 +200,55 @@ pub(crate) fn update(
     body: EnvironmentBody,
     author: &Author,
 ) -> Result<Environment, Problem> {
-    let EnvironmentBody { metadata } = body;
-    if metadata == environment.metadata {
+    if body == environment.body() {
         return Ok(environment.clone());
     }
-    let edits = Edits { metadata: Some(metadata), ..Edits::default() };
+    let EnvironmentBody { name, metadata } = body;
+    check_text(&name, "/name")?;
+    // Another name is a revision too, though hosts learn nothing by it but its number: the log says who gave it, and `If-Match` notices.
+    let edits = Edits { name: Some(name), metadata: Some(metadata), ..Edits::default() };
     change::commit(transaction, environment, author, "environment.update", edits)?;
+    find(transaction, project, &environment.key)
+}
+
+/// Closes an environment, which the caller has locked: nothing in it is changed until it is restored, and hosts go on with what they have. What is
+/// changed of flags in all environments reaches it all the same, so that it is whole when it comes back.
+pub(crate) fn archive(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    environment: &Environment,
+    author: &Author,
+) -> Result<Environment, Problem> {
+    if environment.archived_ms.is_some() {
+        return Ok(environment.clone());
+    }
+    set_archived(transaction, project, environment, Some(now_ms()), author, "environment.archive")
+}
+
+/// Opens it again.
+pub(crate) fn restore(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    environment: &Environment,
+    author: &Author,
+) -> Result<Environment, Problem> {
+    if environment.archived_ms.is_none() {
+        return Ok(environment.clone());
+    }
+    set_archived(transaction, project, environment, None, author, "environment.restore")
+}
+
+fn set_archived(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    environment: &Environment,
+    archived_ms: Option<i64>,
+    author: &Author,
+    action: &str,
+) -> Result<Environment, Problem> {
+    let sql = "UPDATE environment SET archived_ms = $2 WHERE id = $1";
+    transaction.execute(sql, &[environment.id.into(), archived_ms.into()])?;
+    change::commit(transaction, environment, author, action, Edits::default())?;
     find(transaction, project, &environment.key)
 }
 
@@ -222,19 +292,50 @@ fn find_with(
     row.map_or_else(|| Err(not_found()), |row| Ok(from(row)?))
 }
 
-/// All of the project, in the order in which everybody locks them.
+/// All of the project, archived ones too, to change something in each. The project is locked before them.
+///
+/// # Errors
+/// 409 where the project is archived.
 pub(crate) fn lock_all(transaction: &mut dyn Transaction, project: &Project) -> Result<Vec<Environment>, Problem> {
-    let locks = transaction.for_update();
-    // The project's row too: there may be no environment yet.
-    transaction.row(&format!("SELECT id FROM project WHERE id = $1{locks}"), &[project.id.into()])?;
-    let sql = format!("SELECT id FROM environment WHERE project_id = $1 ORDER BY id{locks}");
-    transaction.rows(&sql, &[project.id.into()])?;
-    list(transaction, project)
+    // The project's row: there may be no environment yet, and it may be archived since it was found.
+    project::lock(transaction, &project.key)?.must_be_open()?;
+    lock_those_of(transaction, project)
 }
 
-pub(crate) fn list(transaction: &mut dyn Transaction, project: &Project) -> Result<Vec<Environment>, Problem> {
+/// All of a project that the caller has locked, in the order in which everybody locks them.
+pub(super) fn lock_those_of(transaction: &mut dyn Transaction, project: &Project) -> Result<Vec<Environment>, Problem> {
+    let locks = transaction.for_update();
+    let sql = format!("SELECT id FROM environment WHERE project_id = $1 ORDER BY id{locks}");
+    transaction.rows(&sql, &[project.id.into()])?;
     let sql = format!("{QUERY} WHERE project_id = $1 ORDER BY environment.id");
     transaction.rows(&sql, &[project.id.into()])?.into_iter().map(|row| Ok(from(row)?)).collect()
+}
+
+/// Which environments of a project. Of all, or the one `only`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) only: Option<i64>,
+    /// Only those whose key comes after this one.
+    pub(crate) after: String,
+    pub(crate) archived: bool,
+    pub(crate) limit: i64,
+}
+
+/// Sorted by key.
+pub(crate) fn list(
+    transaction: &mut dyn Transaction,
+    project: &Project,
+    filter: &Filter,
+) -> Result<Vec<Environment>, Problem> {
+    let archived = if filter.archived { "IS NOT NULL" } else { "IS NULL" };
+    let mut values = vec![project.id.into(), filter.after.as_str().into(), filter.limit.into()];
+    let which = if filter.only.is_some() { " AND environment.id = $4" } else { "" };
+    values.extend(filter.only.map(Value::from));
+    let sql = format!(
+        "{QUERY} WHERE project_id = $1 AND environment.key > $2 AND environment.archived_ms {archived}{which} \
+         ORDER BY environment.key LIMIT $3"
+    );
+    transaction.rows(&sql, &values)?.into_iter().map(|row| Ok(from(row)?)).collect()
 }
 
 /// Begins a new epoch of every environment, after an older state was restored: hosts take it then, although its revisions are lower.
@@ -258,7 +359,7 @@ pub(crate) fn begin_epoch(
         let Some(found) = with_id(transaction, id)? else { continue };
         let other = replaced.get(found.seed.as_slice()).copied().unwrap_or(now_s);
         let (path, epoch) = (found.path.clone(), found.epoch.max(other) + 1);
-        let revision = enter_epoch(transaction, found, epoch, &author, "environment.restore")?;
+        let revision = enter_epoch(transaction, found, epoch, &author, "backup.restore")?;
         begun.push((path, epoch, revision));
     }
     Ok(begun)
@@ -324,5 +425,7 @@ fn from(mut row: Row) -> Result<Environment, StoreError> {
         lost: row.count(10)?,
         metadata: change::members(&row.text(11)?)?,
         mark: row.optional_integer(12)?.and_then(|mark| mark.try_into().ok()),
+        archived_ms: row.optional_integer(13)?,
+        project_archived_ms: row.optional_integer(14)?,
     })
 }

@@ -242,6 +242,7 @@ pub(crate) fn fire(transaction: &mut dyn Transaction, due: Due, now_ms: i64) -> 
     let author = Author { actor: format!("{}, scheduled", row.text(3)?), comment: row.text(4)?, deliberate: false };
     let environment = environment::with_id(transaction, due.environment_id)?;
     let environment = environment.ok_or_else(|| StoreError::Broken("an environment is not there".to_owned()))?;
+    environment.must_be_open()?;
     let flag = flag::with_id(transaction, flag_id)?;
     let (old, new) = patched(transaction, &environment, &flag, &patch, if_revision)?;
     let revision = if new == old {
@@ -321,7 +322,7 @@ mod tests {
     }
 
     fn furnish(transaction: &mut dyn Transaction) -> Result<(Project, Environment), Problem> {
-        let project = project::create(transaction, &NewProject { key: "shop".to_owned(), name: String::new() })?;
+        let project = project::create(transaction, &NewProject::named("shop"))?;
         let new = NewEnvironment { key: "test".to_owned(), name: String::new(), clone_of: None };
         environment::create(transaction, &project, &new, &author())?;
         let body = serde_json::from_value(json!({})).expect("a flag");

@@ -113,7 +113,7 @@ pub(crate) fn import(
         if is_target {
             let only = if let [only] = flags.as_slice() { Some(place(&only.after.flag.key)) } else { None };
             let segments = lists.clone();
-            let edits = Edits { flags, segments, metadata: metadata.clone() };
+            let edits = Edits { flags, segments, metadata: metadata.clone(), ..Edits::default() };
             imported.revision = change::commit(transaction, environment, author, "environment.import", edits)
                 .map_err(|problem| problem.within(&only.unwrap_or_default()))?;
         } else {

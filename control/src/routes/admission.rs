@@ -4,7 +4,7 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;
 
-use super::place::{known_project, may_write};
+use super::place::{known_project, may_change};
 use crate::app::App;
 use crate::auth::Access;
 use crate::problem::Problem;
@@ -26,7 +26,12 @@ enum Reach {
 fn needed(route: &str) -> (Scope, Reach) {
     let route = route.trim_start_matches("/api/v1");
     match route {
-        "/projects/{project}/environments" => (Scope::Admin, Reach::Project),
+        "/projects/{project}"
+        | "/projects/{project}/archive"
+        | "/projects/{project}/restore"
+        | "/projects/{project}/environments" => (Scope::Admin, Reach::Project),
+        "/projects/{project}/environments/{environment}/archive"
+        | "/projects/{project}/environments/{environment}/restore" => (Scope::Admin, Reach::Environment),
         // Flags may come, and become others in all environments.
         "/projects/{project}/environments/{environment}/import" => (Scope::Write, Reach::Project),
         route if route.starts_with("/projects/{project}/environments/{environment}") => {
@@ -60,7 +65,7 @@ pub(super) async fn may_begin(parts: &mut Parts, app: &App, access: &Access) -> 
     let look = move |transaction: &mut dyn Transaction| {
         let project = known_project(transaction, &access, &project)?;
         match reach {
-            Reach::Environment => may_write(transaction, &access, &project, &environment),
+            Reach::Environment => may_change(transaction, &access, scope, &project, &environment),
             Reach::All | Reach::Project => access.may_in(scope, &project),
         }
     };

@@ -33,7 +33,7 @@ impl Audit {
         let Self { action, actor, comment, of, is_dry_run } = self;
         if let Ok(answer) = &answer
             && !is_dry_run
-            && !answer.is_replayed()
+            && answer.is_of_a_change()
         {
             tracing::info!(target: TARGET, action, actor, comment, of, now = %answer.body(), "changed");
         }

@@ -4,31 +4,50 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::place::{known_project, readable, writable};
-use super::request::{Answer, Items, Write};
+use super::place::{known_project, locked, readable, writable, writable_project};
+use super::request::{Answer, Asked, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
 use crate::model::patched;
 use crate::problem::Problem;
-use crate::resource::environment::Environment;
+use crate::resource::change::Author;
+use crate::resource::environment::{Environment, EnvironmentBody};
+use crate::resource::project::Project;
 use crate::resource::token::Scope;
 use crate::resource::{change, environment};
+use crate::store::Transaction;
+
+/// Which environments.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Which {
+    /// Where the last page ended: its `next`.
+    cursor: String,
+    limit: Option<i64>,
+    /// The archived ones instead.
+    archived: bool,
+}
 
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     access: Access,
     Path(project): Path<String>,
+    Asked(which): Asked<Which>,
 ) -> Result<Answer, Problem> {
-    let items = app.store.read(move |transaction| {
+    let limit = page_limit(which.limit)?;
+    let found = app.store.read(move |transaction| {
         let project = known_project(transaction, &access, &project)?;
         access.may_read_of(&project)?;
-        let environments = environment::list(transaction, &project)?;
-        let views = environments.iter().filter(|environment| access.is_for_environment(environment));
-        Ok::<_, Problem>(views.map(environment::Environment::view).collect())
+        let Which { cursor: after, archived, .. } = which;
+        let filter = environment::Filter { only: access.environment_id(), after, archived, limit: limit + 1 };
+        environment::list(transaction, &project, &filter)
     });
-    Answer::ok(&Items { items: items.await?, next: None })
+    let Items { items, next } = Items::new(found.await?, limit, |found: &Environment| found.key.clone());
+    Answer::ok(&Items { items: items.iter().map(Environment::view).collect(), next })
 }
 
 pub(super) async fn create(
@@ -39,10 +58,9 @@ pub(super) async fn create(
     let new = write.json::<environment::NewEnvironment>()?;
     write
         .run(&app, move |transaction, write| {
-            let project = known_project(transaction, &write.access, &project)?;
-            write.access.may_in(Scope::Admin, &project)?;
+            let project = writable_project(transaction, &write.access, Scope::Admin, &project)?;
             let environment = environment::create(transaction, &project, &new, &write.author)?;
-            Answer::new(StatusCode::CREATED, &environment.view())
+            answer(StatusCode::CREATED, &environment)
         })
         .await
 }
@@ -56,26 +74,80 @@ pub(super) async fn show(
         let (_, environment) = readable(transaction, &access, &project, &environment)?;
         Ok::<_, Problem>(environment)
     });
-    answer(&found.await?)
+    answer(StatusCode::OK, &found.await?)
+}
+
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    Path(place): Path<(String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    let body: EnvironmentBody = write.json()?;
+    update(&app, place, write, move |write, old| {
+        write.require_revision(change::integer(old.revision)?)?;
+        Ok(body)
+    })
+    .await
 }
 
 pub(super) async fn patch(
     State(app): State<Arc<App>>,
-    Path((project, environment)): Path<(String, String)>,
+    Path(place): Path<(String, String)>,
     write: Write,
 ) -> Result<Answer, Problem> {
     let patch: Json = write.json()?;
-    let path = format!("{project}/{environment}");
+    update(&app, place, write, move |write, old| {
+        write.check_revision(change::integer(old.revision)?)?;
+        patched(&old.body(), patch)
+    })
+    .await
+}
+
+/// Gives an environment the body that `new` makes of what is there.
+async fn update<N>(app: &App, place: (String, String), write: Write, new: N) -> Result<Answer, Problem>
+where
+    N: FnOnce(&Write, &Environment) -> Result<EnvironmentBody, Problem> + Send + 'static,
+{
+    let path = format!("{}/{}", place.0, place.1);
     write
-        .run_at(&app, &path, move |transaction, write| {
-            let (project, environment) = writable(transaction, &write.access, &project, &environment)?;
-            write.check_revision(change::integer(environment.revision)?)?;
-            let body = patched(&environment.body(), patch)?;
-            answer(&environment::update(transaction, &project, &environment, body, &write.author)?)
+        .run_at(app, &path, move |transaction, write| {
+            let (project, old) = writable(transaction, &write.access, &place.0, &place.1)?;
+            let body = new(write, &old)?;
+            answer(StatusCode::OK, &environment::update(transaction, &project, &old, body, &write.author)?)
         })
         .await
 }
 
-fn answer(environment: &Environment) -> Result<Answer, Problem> {
-    Ok(Answer::ok(&environment.view())?.with_revision(change::integer(environment.revision)?))
+pub(super) async fn archive(
+    State(app): State<Arc<App>>,
+    Path(place): Path<(String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    come_or_go(&app, place, write, environment::archive).await
+}
+
+pub(super) async fn restore(
+    State(app): State<Arc<App>>,
+    Path(place): Path<(String, String)>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    come_or_go(&app, place, write, environment::restore).await
+}
+
+type ComeOrGo = fn(&mut dyn Transaction, &Project, &Environment, &Author) -> Result<Environment, Problem>;
+
+async fn come_or_go(app: &App, place: (String, String), write: Write, how: ComeOrGo) -> Result<Answer, Problem> {
+    let path = format!("{}/{}", place.0, place.1);
+    write
+        .run_at(app, &path, move |transaction, write| {
+            let (project, old) = locked(transaction, &write.access, Scope::Admin, &place.0, &place.1)?;
+            old.project_must_be_open()?;
+            write.check_revision(change::integer(old.revision)?)?;
+            answer(StatusCode::OK, &how(transaction, &project, &old, &write.author)?)
+        })
+        .await
+}
+
+fn answer(status: StatusCode, environment: &Environment) -> Result<Answer, Problem> {
+    Ok(Answer::new(status, &environment.view())?.with_revision(change::integer(environment.revision)?))
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::place::{known_project, readable, writable};
+use super::place::{known_project, readable, writable, writable_project};
 use super::request::{Answer, Asked, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
@@ -119,8 +119,7 @@ pub(super) async fn create(
     let body: FlagBody = parse_value(Json::Object(new.body))?;
     write
         .run(&app, move |transaction, write| {
-            let project = known_project(transaction, &write.access, &project)?;
-            write.access.may_in(Scope::Write, &project)?;
+            let project = writable_project(transaction, &write.access, Scope::Write, &project)?;
             let flag = flag::create(transaction, &project, &new.key, body, new.environments, &write.author)?;
             answer(StatusCode::CREATED, &flag)
         })
@@ -215,8 +214,7 @@ fn writable_flag(
     project: &str,
     key: &str,
 ) -> Result<(Project, Flag), Problem> {
-    let project = known_project(transaction, &write.access, project)?;
-    write.access.may_in(Scope::Write, &project)?;
+    let project = writable_project(transaction, &write.access, Scope::Write, project)?;
     let flag = flag::find(transaction, &project, key)?;
     Ok((project, flag))
 }

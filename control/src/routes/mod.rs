@@ -6,14 +6,14 @@ pub(crate) mod change;
 pub(crate) mod clone;
 mod described;
 mod download;
-mod environment;
+pub(crate) mod environment;
 pub(crate) mod flag;
 mod health;
 pub(crate) mod host;
 mod linger;
 pub(crate) mod log;
 mod place;
-mod project;
+pub(crate) mod project;
 pub(crate) mod request;
 pub(crate) mod schedule;
 pub(crate) mod segment;
@@ -77,9 +77,16 @@ pub(crate) fn known() -> Vec<(String, &'static str)> {
 fn api() -> Routes {
     Routes::default()
         .route("/projects", get(project::list).post(project::create))
-        .route("/projects/{project}", get(project::show))
+        .route("/projects/{project}", get(project::show).put(project::put).patch(project::patch))
+        .route("/projects/{project}/archive", post(project::archive))
+        .route("/projects/{project}/restore", post(project::restore))
         .route("/projects/{project}/environments", get(environment::list).post(environment::create))
-        .route("/projects/{project}/environments/{environment}", get(environment::show).patch(environment::patch))
+        .route(
+            "/projects/{project}/environments/{environment}",
+            get(environment::show).put(environment::put).patch(environment::patch),
+        )
+        .route("/projects/{project}/environments/{environment}/archive", post(environment::archive))
+        .route("/projects/{project}/environments/{environment}/restore", post(environment::restore))
         .route("/projects/{project}/environments/{environment}/clone", post(clone::all))
         .route("/projects/{project}/environments/{environment}/rollback", post(change::roll_back))
         .route("/projects/{project}/environments/{environment}/changes", get(change::list))

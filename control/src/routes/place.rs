@@ -33,33 +33,67 @@ pub(super) fn readable(
     Ok((project, environment))
 }
 
-/// The same to be changed: locked until the transaction ends, for who may change it and nobody else.
+/// A project in which something is changed that is not of one environment: who does so locks [all of them](environment::lock_all), and then
+/// it is certain that none is archived meanwhile.
 ///
 /// # Errors
-/// As [`readable`].
+/// As [`known_project`]; 403 where the token is not good for `scope` in all of it, 409 where it is archived.
+pub(super) fn writable_project(
+    transaction: &mut dyn Transaction,
+    access: &Access,
+    scope: Scope,
+    key: &str,
+) -> Result<Project, Problem> {
+    let project = known_project(transaction, access, key)?;
+    access.may_in(scope, &project)?;
+    project.must_be_open()?;
+    Ok(project)
+}
+
+/// An environment to be changed: locked until the transaction ends, for who may change it and nobody else.
+///
+/// # Errors
+/// As [`readable`]; 409 where it is archived, or its project is.
 pub(super) fn writable(
     transaction: &mut dyn Transaction,
     access: &Access,
     project: &str,
     environment: &str,
 ) -> Result<(Project, Environment), Problem> {
+    let (project, environment) = locked(transaction, access, Scope::Write, project, environment)?;
+    environment.must_be_open()?;
+    Ok((project, environment))
+}
+
+/// The same for who has this scope, archived or not.
+///
+/// # Errors
+/// As [`readable`].
+pub(super) fn locked(
+    transaction: &mut dyn Transaction,
+    access: &Access,
+    scope: Scope,
+    project: &str,
+    environment: &str,
+) -> Result<(Project, Environment), Problem> {
     let project = known_project(transaction, access, project)?;
-    may_write(transaction, access, &project, environment)?;
+    may_change(transaction, access, scope, &project, environment)?;
     let environment = environment::lock(transaction, &project, environment)?;
     Ok((project, environment))
 }
 
 /// # Errors
-/// 403 where the token may not change the environment; 404 where it is for one alone, and there is none of this name.
-pub(super) fn may_write(
+/// 403 where the token is not good for `scope` in the environment; 404 where it is for one alone, and there is none of this name.
+pub(super) fn may_change(
     transaction: &mut dyn Transaction,
     access: &Access,
+    scope: Scope,
     project: &Project,
     environment: &str,
 ) -> Result<(), Problem> {
     // Who may change all of the project is not looked up again.
-    match access.may_in(Scope::Write, project) {
+    match access.may_in(scope, project) {
         Ok(()) => Ok(()),
-        Err(_) => access.may_at(Scope::Write, &environment::find(transaction, project, environment)?),
+        Err(_) => access.may_at(scope, &environment::find(transaction, project, environment)?),
     }
 }

@@ -4,26 +4,45 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::audit::Audit;
 use super::place::known_project;
-use super::request::{Answer, Asked, Items, Page, Write};
+use super::request::{Answer, Asked, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
+use crate::model::patched;
 use crate::problem::Problem;
-use crate::resource::project;
+use crate::resource::change::Author;
+use crate::resource::project::{self, Project, ProjectBody};
 use crate::resource::token::Scope;
+use crate::store::Transaction;
+
+/// Which projects.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Which {
+    /// Where the last page ended: its `next`.
+    cursor: String,
+    limit: Option<i64>,
+    /// The archived ones instead.
+    archived: bool,
+}
 
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     access: Access,
-    Asked(page): Asked<Page>,
+    Asked(which): Asked<Which>,
 ) -> Result<Answer, Problem> {
-    let limit = page.limit()?;
+    let limit = page_limit(which.limit)?;
+    let Which { cursor: after, archived, .. } = which;
     // The cursor too is a key that the token may know.
-    let projects =
-        app.store.read(move |transaction| project::list(transaction, access.project_id(), &page.cursor, limit + 1));
-    Answer::ok(&Items::new(projects.await?, limit, |project| project.key.clone()))
+    let filter = project::Filter { only: access.project_id(), after, archived, limit: limit + 1 };
+    let projects = app.store.read(move |transaction| project::list(transaction, &filter));
+    let Items { items, next } = Items::new(projects.await?, limit, |project: &Project| project.key.clone());
+    Answer::ok(&Items { items: items.iter().map(Project::view).collect(), next })
 }
 
 pub(super) async fn create(State(app): State<Arc<App>>, write: Write) -> Result<Answer, Problem> {
@@ -32,7 +51,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, write: Write) -> Result<
     let audit = Audit::begin("project.create", &new.key, &write);
     let done = write.run(&app, move |transaction, _| {
         let project = project::create(transaction, &new)?;
-        Answer::new(StatusCode::CREATED, &project)
+        answer(StatusCode::CREATED, &project)
     });
     audit.end(done.await)
 }
@@ -47,5 +66,79 @@ pub(super) async fn show(
         access.may_read_of(&project)?;
         Ok::<_, Problem>(project)
     });
-    Answer::ok(&found.await?)
+    answer(StatusCode::OK, &found.await?)
+}
+
+fn answer(status: StatusCode, project: &Project) -> Result<Answer, Problem> {
+    Ok(Answer::new(status, &project.view())?.with_revision(project.version))
+}
+
+pub(super) async fn put(State(app): State<Arc<App>>, Path(key): Path<String>, write: Write) -> Result<Answer, Problem> {
+    let body: ProjectBody = write.json()?;
+    change(&app, key, write, "project.update", move |transaction, old, write| {
+        write.require_revision(old.version)?;
+        project::update(transaction, old, body)
+    })
+    .await
+}
+
+pub(super) async fn patch(
+    State(app): State<Arc<App>>,
+    Path(key): Path<String>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    let patch: Json = write.json()?;
+    change(&app, key, write, "project.update", move |transaction, old, write| {
+        write.check_revision(old.version)?;
+        project::update(transaction, old, patched(&old.body, patch)?)
+    })
+    .await
+}
+
+pub(super) async fn archive(
+    State(app): State<Arc<App>>,
+    Path(key): Path<String>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    come_or_go(&app, key, write, "project.archive", project::archive).await
+}
+
+pub(super) async fn restore(
+    State(app): State<Arc<App>>,
+    Path(key): Path<String>,
+    write: Write,
+) -> Result<Answer, Problem> {
+    come_or_go(&app, key, write, "project.restore", project::restore).await
+}
+
+type ComeOrGo = fn(&mut dyn Transaction, &Project, &Author) -> Result<Project, Problem>;
+
+async fn come_or_go(
+    app: &App,
+    key: String,
+    write: Write,
+    action: &'static str,
+    how: ComeOrGo,
+) -> Result<Answer, Problem> {
+    change(app, key, write, action, move |transaction, old, write| {
+        write.check_revision(old.version)?;
+        how(transaction, old, &write.author)
+    })
+    .await
+}
+
+/// Does `how` with a project, which is locked, in one transaction.
+async fn change<H>(app: &App, key: String, write: Write, action: &'static str, how: H) -> Result<Answer, Problem>
+where
+    H: FnOnce(&mut dyn Transaction, &Project, &Write) -> Result<Project, Problem> + Send + 'static,
+{
+    let audit = Audit::begin(action, &key, &write);
+    let done = write.run(app, move |transaction, write| {
+        let known = known_project(transaction, &write.access, &key)?;
+        write.access.may_in(Scope::Admin, &known)?;
+        let old = project::lock(transaction, &key)?;
+        let new = how(transaction, &old, write)?;
+        Ok(answer(StatusCode::OK, &new)?.idle_if(new.version == old.version))
+    });
+    audit.end(done.await)
 }

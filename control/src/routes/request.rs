@@ -134,12 +134,14 @@ pub(crate) struct Answer {
     /// A member of the body that is told once and never stored.
     secret: Option<(&'static str, String)>,
     replayed: bool,
+    /// Nothing had to be done for it.
+    idle: bool,
 }
 
 impl Answer {
     pub(crate) fn new(status: StatusCode, body: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_value(body).map_err(|error| StoreError::Broken(error.to_string()))?;
-        Ok(Self { status, etag: None, body, secret: None, replayed: false })
+        Ok(Self { status, etag: None, body, secret: None, replayed: false, idle: false })
     }
 
     pub(crate) fn ok(body: &impl Serialize) -> Result<Self, Problem> {
@@ -152,9 +154,14 @@ impl Answer {
         self
     }
 
-    /// Whether it was given before: nothing has happened for it now.
-    pub(crate) fn is_replayed(&self) -> bool {
-        self.replayed
+    /// What was asked for is so already, where `idle`.
+    pub(crate) fn idle_if(self, idle: bool) -> Self {
+        Self { idle, ..self }
+    }
+
+    /// Whether something has happened for it, and now: it was not given before, either.
+    pub(crate) fn is_of_a_change(&self) -> bool {
+        !self.replayed && !self.idle
     }
 
     /// What is shown, but for what is told once.
@@ -368,6 +375,7 @@ impl Write {
             body: serde_json::from_str(&row.text(3)?).map_err(|error| broken(error.to_string()))?,
             secret: None,
             replayed: true,
+            idle: false,
         }))
     }
 

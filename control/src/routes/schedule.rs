@@ -7,15 +7,13 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::place::{known_project, readable, writable};
+use super::place::{readable, writable};
 use super::request::{Answer, Asked, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
 use crate::clock::now_ms;
 use crate::problem::Problem;
-use crate::resource::environment;
 use crate::resource::schedule::{self, NewSchedule};
-use crate::resource::token::Scope;
 
 /// Which scheduled changes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -77,9 +75,7 @@ pub(super) async fn cancel(
 ) -> Result<Answer, Problem> {
     write
         .run(&app, move |transaction, write| {
-            let project = known_project(transaction, &write.access, &project)?;
-            let environment = environment::find(transaction, &project, &environment)?;
-            write.access.may_at(Scope::Write, &environment)?;
+            let (_, environment) = writable(transaction, &write.access, &project, &environment)?;
             Answer::ok(&schedule::cancel(transaction, &environment, &id, now_ms())?)
         })
         .await

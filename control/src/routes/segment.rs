@@ -221,6 +221,7 @@ async fn upload(app: Arc<App>, place: SegmentPlace, request: Request, batch: Bat
     };
     let (environment, segment) = seen(&app, write.access.clone(), place.clone()).await?;
     write.access.may_at(Scope::Write, &environment)?;
+    environment.must_be_open()?;
     must_be_list(&segment)?;
     check(&write, &segment)?;
     let Ok(_place) = app.uploads.try_acquire() else {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::place::{known_project, readable};
+use super::place::{readable, writable_project};
 use super::request::{Answer, Asked, Write};
 use crate::app::App;
 use crate::auth::Access;
@@ -59,9 +59,9 @@ pub(super) async fn import(
     let read = app.store.read(move |transaction| {
         // The place is taken for as long as the work goes on, also where nobody waits for it any more.
         let _held = held;
-        let project = known_project(transaction, &access, &project_key)?;
-        access.may_in(Scope::Write, &project)?;
+        let project = writable_project(transaction, &access, Scope::Write, &project_key)?;
         let environment = environment::find(transaction, &project, &key)?;
+        environment.must_be_open()?;
         let document = Document::parse("the body", text, Format::Json, &Limits::default());
         let document = document.map_err(|error| Problem::invalid("", error.to_string()))?;
         let lists = segment::all(transaction, environment.id)?.lists.into_keys().collect();
@@ -71,10 +71,10 @@ pub(super) async fn import(
     write
         .run(&app, move |transaction, write| {
             let _place = place;
-            let project = known_project(transaction, &write.access, &project)?;
-            write.access.may_in(Scope::Write, &project)?;
+            let project = writable_project(transaction, &write.access, Scope::Write, &project)?;
             let environments = environment::lock_all(transaction, &project)?;
             let target = environment::find(transaction, &project, &environment)?;
+            target.must_be_open()?;
             write.check_revision(change::integer(target.revision)?)?;
             let imported = transfer::import(transaction, &project, &environments, &target, &file, &write.author)?;
             Answer::new(StatusCode::OK, &imported)

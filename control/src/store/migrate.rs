@@ -27,6 +27,7 @@ const STEPS: &[Step] = &[
     step!("0005_segments"),
     step!("0006_metadata"),
     step!("0007_mark"),
+    step!("0008_life"),
 ];
 
 /// Which way.

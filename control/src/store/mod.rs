@@ -40,7 +40,12 @@ pub(crate) trait Transaction {
     /// What ends a query whose rows nobody else may change before this transaction ends.
     fn for_update(&self) -> &'static str;
 
-    /// The same for a query of several tables, of which only the rows of `table` are locked.
+    /// The same for rows that stay, with their keys: others may go on referring to them.
+    fn for_update_but_key(&self) -> &'static str {
+        self.for_update()
+    }
+
+    /// What [`for_update`](Self::for_update) says for a query of several tables, of which only the rows of `table` are locked.
     fn for_update_of(&self, table: &str) -> String {
         let locks = self.for_update();
         if locks.is_empty() { String::new() } else { format!("{locks} OF {table}") }

@@ -238,6 +238,10 @@ impl Transaction for Active<'_> {
         " FOR UPDATE"
     }
 
+    fn for_update_but_key(&self) -> &'static str {
+        " FOR NO KEY UPDATE"
+    }
+
     fn notify(&mut self, news: News) -> Result<(), StoreError> {
         self.news.push(news);
         Ok(())

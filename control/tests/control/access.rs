@@ -219,7 +219,8 @@ fn what_a_list_does_not_know_is_refused() {
     let admin = server.furnished();
     let at = "/api/v1/projects/shop/environments/test";
     for (list, unknown) in [
-        ("/api/v1/projects".to_owned(), vec!["search=x", "archived=true", "flag=a", "nonsense=1", "limit=x"]),
+        ("/api/v1/projects".to_owned(), vec!["search=x", "archived=x", "flag=a", "nonsense=1", "limit=x"]),
+        ("/api/v1/projects/shop/environments".to_owned(), vec!["search=x", "archived=1", "nonsense=1", "limit=0"]),
         ("/api/v1/tokens".to_owned(), vec!["search=x", "archived=true", "flag=a", "nonsense=1", "limit=0"]),
         (format!("{at}/segments"), vec!["flag=a", "nonsense=1"]),
         (format!("{at}/changes"), vec!["search=x", "archived=true", "nonsense=1"]),

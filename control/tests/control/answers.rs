@@ -163,6 +163,14 @@ fn answers_are_what_the_description_says() {
     api.get(&format!("{SHOP}/environments"));
     api.get(TEST);
     api.send("PATCH", TEST, Some(json!({"metadata": {"team": "web"}})), 200);
+    api.send("PATCH", SHOP, Some(json!({"name": "The shop"})), 200);
+    for place in [TEST, SHOP] {
+        for verb in ["archive", "restore"] {
+            api.post(&format!("{place}/{verb}"), json!(null), 200);
+            let (shop, environments) = ("/api/v1/projects", format!("{SHOP}/environments"));
+            api.get(&format!("{}?archived=true", if place == SHOP { shop } else { &environments }));
+        }
+    }
 
     // Flags: one of which nothing is said, and one of which everything is.
     let flags = format!("{SHOP}/flags");
@@ -181,6 +189,10 @@ fn answers_are_what_the_description_says() {
         other.send("PUT", path, Some(body), 200);
         api.asked.borrow_mut().extend(other.asked.into_inner());
     };
+    let etag = api.client.get(SHOP).etag();
+    put(SHOP, &etag, json!({"description": "all of it"}));
+    let etag = api.client.get(TEST).etag();
+    put(TEST, &etag, json!({"name": "Test"}));
     put(&plain, &version, json!({"type": "boolean", "variants": {"on": true, "off": false}}));
     api.get(&at("flags"));
     api.get(&at("flags/plain"));

@@ -14,6 +14,7 @@ mod hanging;
 mod harness;
 mod hostile;
 mod hosts;
+mod life;
 mod limits;
 mod lists;
 mod log;

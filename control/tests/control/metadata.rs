@@ -144,7 +144,7 @@ fn what_hosts_would_refuse_is_refused() {
             (json!({"metadata": {"lists": "ids"}}), "/metadata/lists"),
             (json!({"metadata": {"list.vip": "/etc/passwd"}}), "/metadata/list.vip"),
             (json!({"metadata": 1}), "/metadata"),
-            (json!({"name": "x"}), "/name"),
+            (json!({"name": "x", "key": "y"}), "/key"),
         ] {
             let problem = admin.patch(PLACE, patch).expect(422);
             assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");

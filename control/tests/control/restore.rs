@@ -54,7 +54,7 @@ fn hosts_follow_a_database_that_was_restored() {
     assert_eq!((event.kind.as_str(), event.id.as_str()), ("snapshot", "2.4"));
     assert!(event.data.contains(r#""metadata":{"n":1}"#), "{}", event.data);
     let log = admin.get("/api/v1/projects/shop/environments/test/changes").expect(200);
-    assert_eq!((&log["items"][0]["action"], &log["items"][0]["epoch"]), (&json!("environment.restore"), &json!(2)));
+    assert_eq!((&log["items"][0]["action"], &log["items"][0]["epoch"]), (&json!("backup.restore"), &json!(2)));
     let scheduled = admin.get(schedules).expect(200);
     assert_eq!(scheduled["items"][0]["state"], "cancelled", "whether it happened nobody knows");
     admin.patch(CONFIG, json!({"metadata": {"n": 10}})).expect(200);
