@@ -110,10 +110,14 @@ impl Default for SyncSettings {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LimitSettings {
-    /// Of one token, on average.
+    /// Of one token, on average, of the management API.
     pub(crate) requests_per_second: u32,
     /// Of one token, at once.
     pub(crate) burst: u32,
+    /// Of hosts with one token, on average: streams, snapshots, parts. A whole fleet may share one.
+    pub(crate) sync_requests_per_second: u32,
+    /// Of them, at once.
+    pub(crate) sync_burst: u32,
     /// Of one address, on average, whoever asks. Hosts may share one.
     pub(crate) address_requests_per_second: u32,
     /// Of one address, at once.
@@ -157,6 +161,8 @@ impl Default for LimitSettings {
         Self {
             requests_per_second: 200,
             burst: 1_000,
+            sync_requests_per_second: 5_000,
+            sync_burst: 20_000,
             address_requests_per_second: 5_000,
             address_burst: 20_000,
             reports_per_second: 2_000,

@@ -21,11 +21,15 @@ use crate::addresses;
 use crate::config::LimitSettings;
 use crate::problem::Problem;
 
+type ByToken = DefaultKeyedRateLimiter<String, StateInformationMiddleware>;
+
 /// The limits of this process.
 #[derive(Debug)]
 pub(crate) struct Limits {
     /// GCRA, by token.
-    requests: DefaultKeyedRateLimiter<String, StateInformationMiddleware>,
+    requests: ByToken,
+    /// The same of what hosts ask.
+    sync: ByToken,
     /// The same by address, whatever the token.
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     /// By token, what hosts report.
@@ -77,6 +81,7 @@ impl Limits {
         };
         Self {
             requests: RateLimiter::keyed(quota(settings.requests_per_second, settings.burst)).with_middleware(),
+            sync: RateLimiter::keyed(quota(settings.sync_requests_per_second, settings.sync_burst)).with_middleware(),
             addresses: RateLimiter::keyed(quota(settings.address_requests_per_second, settings.address_burst)),
             reports: RateLimiter::keyed(quota(settings.reports_per_second, settings.reports_per_second)),
             streams: Arc::default(),
@@ -86,22 +91,20 @@ impl Limits {
         }
     }
 
-    /// Counts a request of a token.
+    /// Counts a request of a token to the management API.
     ///
     /// # Errors
     /// 429 where there were too many.
     pub(crate) fn request(&self, token_id: &str) -> Result<(), Problem> {
-        match self.requests.check_key(&token_id.to_owned()) {
-            Ok(state) => {
-                note(&state);
-                Ok(())
-            }
-            Err(not_until) => {
-                let wait_s = wait_s(not_until.wait_time_from(DefaultClock::default().now()));
-                note_exhausted(not_until.quota(), wait_s);
-                Err(too_many(wait_s, "this token has asked too often"))
-            }
-        }
+        count(&self.requests, token_id)
+    }
+
+    /// Counts a request of a host. A fleet that shares a token comes at once after an outage.
+    ///
+    /// # Errors
+    /// 429 where there were too many.
+    pub(crate) fn sync(&self, token_id: &str) -> Result<(), Problem> {
+        count(&self.sync, token_id)
     }
 
     /// Counts a request from an address, before anything is known of who asks.
@@ -152,6 +155,8 @@ impl Limits {
     pub(crate) fn tidy(&self) {
         self.requests.retain_recent();
         self.requests.shrink_to_fit();
+        self.sync.retain_recent();
+        self.sync.shrink_to_fit();
         self.addresses.retain_recent();
         self.addresses.shrink_to_fit();
         self.reports.retain_recent();
@@ -182,6 +187,20 @@ impl Allowance {
         headers.insert(HeaderName::from_static("ratelimit-limit"), self.limit.into());
         headers.insert(HeaderName::from_static("ratelimit-remaining"), self.remaining.into());
         headers.insert(HeaderName::from_static("ratelimit-reset"), self.reset_s.into());
+    }
+}
+
+fn count(limiter: &ByToken, token_id: &str) -> Result<(), Problem> {
+    match limiter.check_key(&token_id.to_owned()) {
+        Ok(state) => {
+            note(&state);
+            Ok(())
+        }
+        Err(not_until) => {
+            let wait_s = wait_s(not_until.wait_time_from(DefaultClock::default().now()));
+            note_exhausted(not_until.quota(), wait_s);
+            Err(too_many(wait_s, "this token has asked too often"))
+        }
     }
 }
 
@@ -232,6 +251,19 @@ mod tests {
         }
         assert_eq!(limits.request("a").expect_err("too many").status(), StatusCode::TOO_MANY_REQUESTS);
         assert!(limits.request("b").is_ok());
+    }
+
+    #[test]
+    fn a_fleet_that_shares_a_token_comes_back_at_once_and_takes_nothing_from_people() {
+        let limits = Limits::new(&LimitSettings::default());
+        for _ in 0..12_000 {
+            assert!(limits.sync("fleet").is_ok());
+        }
+        assert!(limits.request("fleet").is_ok());
+        let limits =
+            Limits::new(&LimitSettings { sync_requests_per_second: 1, sync_burst: 2, ..LimitSettings::default() });
+        assert!(limits.sync("a").is_ok() && limits.sync("a").is_ok());
+        assert_eq!(limits.sync("a").expect_err("too many").status(), StatusCode::TOO_MANY_REQUESTS);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::lab::Lab;
 pub(crate) const ENVIRONMENT: &str = "shop/production";
 
 /// What keeps a measurement from being one of the limits: nobody is told to come back later.
-const UNLIMITED: &str = "[limits]\nrequests_per_second = 1000000\nburst = 1000000\nreports_per_second = 1000000\naddress_requests_per_second = 1000000\n\
+const UNLIMITED: &str = "[limits]\nrequests_per_second = 1000000\nburst = 1000000\nsync_requests_per_second = 1000000\nsync_burst = 1000000\nreports_per_second = 1000000\naddress_requests_per_second = 1000000\n\
                          address_burst = 1000000\nstreams = 20000\naddress_connections = 20000\nbody_bytes = 67108864\nrequest_seconds = 300\n";
 
 /// How many flags are made at once.

@@ -46,11 +46,7 @@ impl FromRequestParts<Arc<App>> for Access {
 ///
 /// # Errors
 /// 429 where the address or the token has asked too often; 401 and 503 as [`Auth::authenticate`](crate::auth::Auth::authenticate).
-pub(crate) async fn admitted(
-    app: &App,
-    peer: Option<&ConnectInfo<SocketAddr>>,
-    headers: &HeaderMap,
-) -> Result<Access, Problem> {
+async fn admitted(app: &App, peer: Option<&ConnectInfo<SocketAddr>>, headers: &HeaderMap) -> Result<Access, Problem> {
     if let Some(ConnectInfo(peer)) = peer {
         app.limits.address(peer.ip())?;
     }

@@ -24,7 +24,6 @@ use crate::app::App;
 use crate::auth::Access;
 use crate::limit::Place;
 use crate::problem::Problem;
-use crate::routes::request::admitted;
 use crate::tls::ClientCertified;
 use crate::trace;
 
@@ -245,7 +244,9 @@ pub(super) async fn admit(
     peer: &ConnectInfo<SocketAddr>,
     headers: &HeaderMap,
 ) -> Result<(Arc<Live>, Access), Problem> {
-    let access = admitted(app, Some(peer), headers).await?;
+    app.limits.address(peer.0.ip())?;
+    let access = app.auth.authenticate(headers).await?;
+    app.limits.sync(access.token_id())?;
     Ok((followed(app, project, environment, certified, &access)?, access))
 }
 

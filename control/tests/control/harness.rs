@@ -82,6 +82,15 @@ impl Database {
         Server::start(&self.url, &self.admin, &path, &[])
     }
 
+    /// The same on this port.
+    pub(crate) fn serve_at(&self, port: u16, config: &str) -> Server {
+        let path = self.folder.path().join("control.toml");
+        std::fs::write(&path, config).unwrap();
+        let server = Server::spawn_at(port, &self.url, &self.admin, &path, &[]);
+        server.wait();
+        server
+    }
+
     /// The same with these variables.
     pub(crate) fn serve_in(&self, config: &str, environment: &[(&str, OsString)]) -> Server {
         let path = self.folder.path().join("control.toml");
@@ -159,12 +168,19 @@ impl Drop for Server {
 impl Server {
     fn start(database: &str, admin: &str, config: &Path, environment: &[(&str, OsString)]) -> Self {
         let server = Self::spawn(database, admin, config, environment);
-        eventually("the program is up", || Client::new(&server.url, "").get("/healthz").status == 200);
+        server.wait();
         server
     }
 
+    fn wait(&self) {
+        eventually("the program is up", || Client::new(&self.url, "").get("/healthz").status == 200);
+    }
+
     fn spawn(database: &str, admin: &str, config: &Path, environment: &[(&str, OsString)]) -> Self {
-        let port = free_port();
+        Self::spawn_at(free_port(), database, admin, config, environment)
+    }
+
+    fn spawn_at(port: u16, database: &str, admin: &str, config: &Path, environment: &[(&str, OsString)]) -> Self {
         let listen = format!("127.0.0.1:{port}");
         let mut command = program(database);
         command.arg("serve").arg("--config").arg(config).args(["--listen", &listen, "--log-level", "warn"]);

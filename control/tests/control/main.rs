@@ -29,6 +29,7 @@ mod restore;
 mod schedules;
 mod secure;
 mod segments;
+mod storm;
 mod streams;
 mod traces;
 mod transfer;
