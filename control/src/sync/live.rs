@@ -25,6 +25,8 @@ pub(crate) struct Live {
     pub(crate) project_id: i64,
     secret: SecretKey,
     state: Mutex<State>,
+    /// Held by who goes on to another state, which nobody else does meanwhile.
+    changing: Mutex<()>,
     /// Held by who works out the text of the snapshot.
     sealing: Mutex<()>,
     /// The newest state's id.
@@ -35,7 +37,8 @@ pub(crate) struct Live {
 
 #[derive(Debug)]
 struct State {
-    snapshot: Snapshot,
+    /// Shared with who seals it; changes then go on with a copy.
+    snapshot: Arc<Snapshot>,
     /// Its text, once somebody has asked for it.
     sealed: Option<Arc<Sealed>>,
     changes: VecDeque<Kept>,
@@ -102,12 +105,13 @@ pub(crate) enum Next {
 impl Live {
     pub(crate) fn new(id: i64, project_id: i64, secret: SecretKey, snapshot: Snapshot) -> Self {
         let newest = watch::Sender::new(id_of(&snapshot.stamp));
-        let state = State { snapshot, sealed: None, changes: VecDeque::new(), kept_bytes: 0 };
+        let state = State { snapshot: Arc::new(snapshot), sealed: None, changes: VecDeque::new(), kept_bytes: 0 };
         Self {
             id,
             project_id,
             secret,
             state: Mutex::new(state),
+            changing: Mutex::new(()),
             sealing: Mutex::new(()),
             newest,
             hosts: Hosts::default(),
@@ -163,12 +167,23 @@ impl Live {
     ///
     /// Returns false where it does not go on from here: everything has to be read anew then.
     pub(crate) fn advance(&self, text: &str) -> bool {
-        let mut state = self.lock();
-        let environment = state.snapshot.stamp.environment.clone();
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = self.stamp();
         // From our own database, and signed by ourselves.
-        let Ok(change) = Change::open(text, &environment, &Trust::Transport) else { return false };
-        let (after, id) = (id_of(&state.snapshot.stamp), id_of(&change.stamp));
-        if state.snapshot.apply(change).is_err() {
+        let Ok(change) = Change::open(text, &at.environment, &Trust::Transport) else { return false };
+        let (after, id) = (id_of(&at), id_of(&change.stamp));
+        // Declared before the lock is taken: where this is the last of an old state, its many flags are freed after the lock.
+        let sealing;
+        let mut state = self.lock();
+        if Arc::get_mut(&mut state.snapshot).is_none() {
+            // Copying what is being sealed takes a while, and streams go on meanwhile.
+            sealing = Arc::clone(&state.snapshot);
+            drop(state);
+            let copy = Arc::new(Snapshot::clone(&sealing));
+            state = self.lock();
+            state.snapshot = copy;
+        }
+        if Arc::make_mut(&mut state.snapshot).apply(change).is_err() {
             return false;
         }
         state.sealed = None;
@@ -212,22 +227,23 @@ impl Live {
     /// Takes another state than the changes would have led to.
     pub(crate) fn replace(&self, snapshot: Snapshot) {
         let id = id_of(&snapshot.stamp);
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
-        *state = State { snapshot, sealed: None, changes: VecDeque::new(), kept_bytes: 0 };
+        *state = State { snapshot: Arc::new(snapshot), sealed: None, changes: VecDeque::new(), kept_bytes: 0 };
         drop(state);
         self.newest.send_replace(id);
     }
 
     /// The current snapshot; works out its text if it is the first to ask, which takes milliseconds for many flags.
     pub(crate) fn sealed(&self) -> Arc<Sealed> {
-        // One at a time, and the state is free meanwhile: changes and streams go on.
+        // One at a time, and the state is free meanwhile: streams go on, and a change goes on with a copy.
         let _one = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = {
             let state = self.lock();
             if let Some(sealed) = &state.sealed {
                 return Arc::clone(sealed);
             }
-            state.snapshot.clone()
+            Arc::clone(&state.snapshot)
         };
         let text = snapshot.seal(&self.secret);
         let id = id_of(&snapshot.stamp);
@@ -363,6 +379,60 @@ mod tests {
         let trust = Trust::Key(SecretKey::from_seed(&[3; 32]).public());
         let snapshot = Snapshot::open(text, "shop/test", &trust).expect("signed");
         assert_eq!(snapshot.flags.len(), 1);
+    }
+
+    #[test]
+    fn what_is_being_sealed_stays_as_it_is_and_changes_go_on() {
+        let live = live();
+        assert!(live.advance(&change(2)));
+        let sealing = Arc::clone(&live.lock().snapshot);
+        for revision in 3..=5 {
+            assert!(live.advance(&change(revision)));
+        }
+        assert!(!live.advance(&change(9)));
+        assert_eq!((sealing.stamp.revision, sealing.flags.len()), (2, 1));
+        assert!(matches!(live.next(Some(id(2))), Next::Events(events, at) if events.len() == 3 && at == id(5)));
+        let sealed = live.sealed();
+        let text = std::str::from_utf8(&sealed.text).expect("text");
+        let snapshot = Snapshot::open(text, "shop/test", &Trust::Transport).expect("ours");
+        assert_eq!((snapshot.stamp.revision, snapshot.flags.len()), (5, 4));
+        assert_eq!(Arc::strong_count(&live.lock().snapshot), 1, "let go of");
+    }
+
+    #[test]
+    fn streams_changes_and_sealing_at_once_see_whole_states() {
+        let live = Arc::new(live());
+        std::thread::scope(|scope| {
+            let seals = scope.spawn(|| {
+                let mut last = 1;
+                while last < 400 {
+                    let sealed = live.sealed();
+                    let text = std::str::from_utf8(&sealed.text).expect("text");
+                    let snapshot = Snapshot::open(text, "shop/test", &Trust::Transport).expect("ours");
+                    assert_eq!(snapshot.flags.len() as u64 + 1, snapshot.stamp.revision, "a flag a revision");
+                    assert!(snapshot.stamp.revision >= last);
+                    last = snapshot.stamp.revision;
+                }
+            });
+            let stream = scope.spawn(|| {
+                let mut at = id(1);
+                while at != id(400) {
+                    match live.next(Some(at)) {
+                        Next::Events(events, newest) => {
+                            assert_eq!(events.len() as u64, newest.revision - at.revision);
+                            at = newest;
+                        }
+                        Next::Nothing => {}
+                        other => panic!("{other:?} at {at}"),
+                    }
+                }
+            });
+            for revision in 2..=400 {
+                assert!(live.advance(&change(revision)));
+            }
+            seals.join().expect("no panic");
+            stream.join().expect("no panic");
+        });
     }
 
     #[test]
