@@ -1,7 +1,8 @@
 //! Configuration: a TOML file, overlaid by `FLAGS_CONTROL_…` variables and flags.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -192,17 +193,71 @@ impl LimitSettings {
     }
 }
 
+/// What variables of the environment begin with.
+const PREFIX: &str = "FLAGS_CONTROL_";
+
+/// Variables that [`Flags`] reads itself; one of them may hold a password.
+const FLAG_VARIABLES: [&str; 5] = ["CONFIG", "DATABASE", "LISTEN", "MANAGEMENT", "LOG_LEVEL"];
+
+impl File {
+    /// A file's text, and above it what variables say: `FLAGS_CONTROL_LIMITS__STREAMS=500` is `limits.streams = 500`.
+    fn from_layers(
+        file: Option<(&Path, &str)>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> anyhow::Result<Self> {
+        let mut table = toml::Table::new();
+        if let Some((path, text)) = file {
+            table = toml::from_str(text).with_context(|| path.display().to_string())?;
+        }
+        for (name, value) in environment {
+            let Some(key) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+            if FLAG_VARIABLES.contains(&key) {
+                continue;
+            }
+            let value = value.to_str().with_context(|| format!("{PREFIX}{key} is not UTF-8"))?;
+            let layer = variable(key, value).with_context(|| format!("{PREFIX}{key} names no key"))?;
+            overlay(&mut table, layer);
+        }
+        table.try_into().or_else(|error| {
+            if let Some((path, text)) = file {
+                // What is wrong with the file alone is told with its place there.
+                toml::from_str::<Self>(text).with_context(|| path.display().to_string())?;
+            }
+            Err(error).with_context(|| format!("variables {PREFIX}…"))
+        })
+    }
+}
+
+/// A key by its name in the environment; what is no TOML is text.
+fn variable(key: &str, value: &str) -> Option<toml::Table> {
+    let key = key.to_ascii_lowercase().replace("__", ".");
+    let text = toml::Value::String(value.to_owned()).to_string();
+    [value, &text].into_iter().find_map(|value| format!("{key} = {value}").parse().ok())
+}
+
+/// Lays sections over sections, key by key.
+fn overlay(table: &mut toml::Table, layer: toml::Table) {
+    for (name, value) in layer {
+        match (table.get_mut(&name), value) {
+            (Some(toml::Value::Table(section)), toml::Value::Table(keys)) => section.extend(keys),
+            (_, value) => drop(table.insert(name, value)),
+        }
+    }
+}
+
 impl Config {
     /// # Errors
     /// A sentence that names the layer and the key.
     pub(crate) fn load(flags: &Flags) -> anyhow::Result<Self> {
-        let file = match &flags.config {
+        let text = match &flags.config {
             Some(path) => {
                 let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-                toml::from_str(&text).with_context(|| path.display().to_string())?
+                Some((path.as_path(), text))
             }
-            None => File::default(),
+            None => None,
         };
+        let text = text.as_ref().map(|(path, text)| (*path, text.as_str()));
+        let file = File::from_layers(text, std::env::vars_os())?;
         let database = flags.database.clone().or(file.database).unwrap_or("sqlite:flags-control.db".to_owned());
         let listen = flags.listen.or(file.listen);
         Ok(Self {
@@ -216,5 +271,55 @@ impl Config {
             log: file.log,
             trace: file.trace,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)]) -> Result<File, String> {
+        let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        File::from_layers(Some((Path::new("control.toml"), file)), environment).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn variables_win_over_the_file_key_by_key() {
+        let file = "[limits]\nstreams = 1\nburst = 2\n[tls]\ncertificate = \"/c\"\nkey = \"/k\"\n";
+        let environment = [
+            ("FLAGS_CONTROL_LIMITS__STREAMS", "3"),
+            ("FLAGS_CONTROL_LOG__KEEP_DAYS", "4"),
+            ("FLAGS_CONTROL_TLS__CLIENT_CA", "/a \"b\""),
+            ("FLAGS_CONTROL_DATABASE", "no business of this"),
+            ("FLAGSD_LIMITS__STREAMS", "5"),
+        ];
+        let file = load(file, &environment).expect("is good");
+        assert_eq!((file.limits.streams, file.limits.burst, file.log.keep_days), (3, 2, Some(4)));
+        let tls = file.tls.expect("is there");
+        assert_eq!((tls.key, tls.client_ca), ("/k".into(), Some("/a \"b\"".into())));
+        assert!(load("", &[]).expect("is good").tls.is_none());
+        // Of a section, some in the file and some not.
+        let tls = load("[tls]\nkey = \"/k\"\n", &[("FLAGS_CONTROL_TLS__CERTIFICATE", "/c")]).expect("is good").tls;
+        assert_eq!(tls.expect("is there").certificate, Path::new("/c"));
+    }
+
+    #[test]
+    fn errors_name_the_key_and_its_place() {
+        #[expect(clippy::type_complexity, reason = "a table")]
+        let cases: &[(&str, &[(&str, &str)], &[&str])] = &[
+            ("[limit]\n", &[], &["control.toml", "line 1", "limit"]),
+            ("[limits]\nstreams = \"x\"\n", &[], &["control.toml", "line 2", "invalid type"]),
+            ("", &[("FLAGS_CONTROL_LIMITS__STREAM", "1")], &["variables FLAGS_CONTROL_", "`stream`", "`limits`"]),
+            ("", &[("FLAGS_CONTROL_LIMITS__STREAMS", "x")], &["variables", "invalid type", "`limits.streams`"]),
+            ("", &[("FLAGS_CONTROL_TLS__KEY", "/k")], &["variables", "missing field `certificate`"]),
+            ("", &[("FLAGS_CONTROL_NOTHING", "1")], &["variables", "unknown field `nothing`"]),
+            ("", &[("FLAGS_CONTROL_A B", "1")], &["FLAGS_CONTROL_A B", "no key"]),
+        ];
+        for (file, environment, words) in cases {
+            let error = load(file, environment).expect_err("is refused");
+            for word in *words {
+                assert!(error.contains(word), "{word:?} is missing in {error:?}");
+            }
+        }
     }
 }
