@@ -13,7 +13,7 @@ use crate::clock::now_ms;
 use crate::problem::Problem;
 use crate::resource::environment::Environment;
 use crate::resource::project::{self, Project};
-use crate::resource::token::{self, Scope, Token};
+use crate::resource::token::{self, Place, Scope, Token};
 use crate::store::{Store, StoreError, Transaction};
 
 /// How long a token is believed without asking the database. Revoking one tells every replica to ask again at once.
@@ -285,14 +285,19 @@ impl Access {
         if self.token.scope >= scope { Ok(()) } else { Err(self.lacks(scope)) }
     }
 
+    /// What the token is for.
+    pub(crate) fn place(&self) -> Place {
+        self.token.place
+    }
+
     /// The only project that the token is for; `None`: all.
     pub(crate) fn project_id(&self) -> Option<i64> {
-        self.token.project_id
+        self.token.place.project_id
     }
 
     /// The only environment that the token is for; `None`: all of its project, or of all projects.
     pub(crate) fn environment_id(&self) -> Option<i64> {
-        self.token.environment_id
+        self.token.place.environment_id
     }
 
     /// # Errors
@@ -322,7 +327,7 @@ impl Access {
 
     /// Whether the token is for this project, or for all.
     pub(crate) fn is_for(&self, project_id: i64) -> bool {
-        self.token.project_id.is_none_or(|id| id == project_id)
+        self.token.place.project_id.is_none_or(|id| id == project_id)
     }
 
     /// # Errors
@@ -333,11 +338,14 @@ impl Access {
 
     fn check(&self, scope: Scope, project_id: Option<i64>, environment_id: Option<i64>) -> Result<(), Problem> {
         self.has(scope)?;
-        let fits = |own: Option<i64>, asked: Option<i64>| own.is_none() || own == asked;
-        if !fits(self.token.project_id, project_id) || !fits(self.token.environment_id, environment_id) {
-            return Err(Problem::forbidden("the token is for a part of this only"));
-        }
-        Ok(())
+        self.covers(Place { project_id, environment_id })
+    }
+
+    /// # Errors
+    /// 403 where the token is for less than `place`.
+    pub(crate) fn covers(&self, place: Place) -> Result<(), Problem> {
+        let partly = || Problem::forbidden("the token is for a part of this only");
+        if self.token.place.covers(place) { Ok(()) } else { Err(partly()) }
     }
 
     fn lacks(&self, scope: Scope) -> Problem {

@@ -45,7 +45,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use config::{Config, Flags};
-use resource::token::{self, Scope};
+use resource::token::{self, Place, Scope};
 use store::{Direction, Store};
 
 /// The control plane of libflags.
@@ -138,10 +138,10 @@ async fn migrate(store: &Store, direction: Direction) -> anyhow::Result<()> {
 async fn init(store: Store) -> anyhow::Result<()> {
     store.migrate(Direction::Up).await?;
     let made = store.write(|transaction| {
-        if !token::list(transaction, "", 1)?.is_empty() {
+        if !token::list(transaction, Place::default(), "", 1)?.is_empty() {
             return Err(problem::Problem::conflict("there are tokens already: whoever has an admin's can make others"));
         }
-        token::create(transaction, "first admin", Scope::Admin, None, None, None)
+        token::create(transaction, "first admin", Scope::Admin, Place::default(), None)
     });
     let (_, secret) = made.await.map_err(|problem| anyhow::anyhow!("{}", problem.detail()))?;
     println!("{}", secret.reveal());

@@ -354,8 +354,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
         None,
         One(of::<FlagView<'static>>),
     ),
-    read("/api/v1/tokens", "listTokens", "All tokens, of which nothing secret is known", List(of::<Token>))
-        .asks(members::<Page>)
+    read(
+        "/api/v1/tokens",
+        "listTokens",
+        "The tokens of what the token is for, of which nothing secret is known",
+        List(of::<Token>),
+    )
+    .asks(members::<Page>)
+    .scope("admin"),
+    read("/api/v1/tokens/{token}", "showToken", "A token, of which nothing secret is known", One(of::<Token>))
         .scope("admin"),
     write(
         "post",

@@ -288,8 +288,12 @@ fn find_with(
 ) -> Result<Environment, Problem> {
     let sql = format!("{QUERY} WHERE project_id = $1 AND environment.key = $2{locks}");
     let row = transaction.row(&sql, &[project.id.into(), key.into()])?;
-    let not_found = || Problem::not_found(format!("the project {:?} has no environment {key:?}", project.key));
-    row.map_or_else(|| Err(not_found()), |row| Ok(from(row)?))
+    row.map_or_else(|| Err(not_found(project, key)), |row| Ok(from(row)?))
+}
+
+/// The project has no such environment, or none that whoever asks may know of.
+pub(crate) fn not_found(project: &Project, key: &str) -> Problem {
+    Problem::not_found(format!("the project {:?} has no environment {key:?}", project.key))
 }
 
 /// All of the project, archived ones too, to change something in each. The project is locked before them.

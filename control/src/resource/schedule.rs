@@ -66,6 +66,8 @@ pub(crate) struct Schedule {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<Json>,
+    /// Its ETag: 1 while it is to come and 2 once it has ended, for it changes once.
+    pub(crate) version: i64,
 }
 
 /// What a scheduled change is made from.
@@ -181,24 +183,41 @@ pub(crate) fn find(
     environment: &Environment,
     id: &str,
 ) -> Result<Schedule, Problem> {
+    find_with(transaction, environment, id, "")
+}
+
+/// The same, and nobody else ends it before this transaction does: who fires it at this moment is waited for.
+pub(crate) fn lock(
+    transaction: &mut dyn Transaction,
+    environment: &Environment,
+    id: &str,
+) -> Result<Schedule, Problem> {
+    let locks = transaction.for_update_of("schedule");
+    find_with(transaction, environment, id, &locks)
+}
+
+fn find_with(
+    transaction: &mut dyn Transaction,
+    environment: &Environment,
+    id: &str,
+    locks: &str,
+) -> Result<Schedule, Problem> {
     let not_found = || Problem::not_found(format!("no change {id:?} is scheduled in {:?}", environment.path));
     let number: i64 = id.parse().map_err(|_| not_found())?;
-    let sql = format!("{QUERY} WHERE environment_id = $1 AND schedule.id = $2");
+    let sql = format!("{QUERY} WHERE environment_id = $1 AND schedule.id = $2{locks}");
     let row = transaction.row(&sql, &[environment.id.into(), number.into()])?;
     row.map_or_else(|| Err(not_found()), |row| Ok(from(row)?))
 }
 
-/// Cancels what is pending. Who cancels what was cancelled before hears the same.
+/// Cancels what is pending, which the caller has locked. Who cancels what was cancelled before hears the same.
 pub(crate) fn cancel(
     transaction: &mut dyn Transaction,
     environment: &Environment,
-    id: &str,
+    found: &Schedule,
     now_ms: i64,
 ) -> Result<Schedule, Problem> {
-    let found = find(transaction, environment, id)?;
-    // Who fires it at this moment is waited for.
     end(transaction, found.number()?, State::Cancelled, None, now_ms)?;
-    let now = find(transaction, environment, id)?;
+    let now = find(transaction, environment, &found.id)?;
     if now.state != State::Cancelled {
         return Err(Problem::conflict(format!("it is {} already", now.state.word())));
     }
@@ -287,13 +306,15 @@ impl Schedule {
 }
 
 fn from(mut row: Row) -> Result<Schedule, StoreError> {
+    let state = serde_json::from_value(row.text(5)?.into()).map_err(|error| StoreError::Broken(error.to_string()))?;
     Ok(Schedule {
         id: row.integer(0)?.to_string(),
         flag: row.text(1)?,
         patch: parsed(&row.text(2)?)?,
         if_revision: row.optional_integer(3)?,
         at_ms: row.integer(4)?,
-        state: serde_json::from_value(row.text(5)?.into()).map_err(|error| StoreError::Broken(error.to_string()))?,
+        state,
+        version: if state == State::Pending { 1 } else { 2 },
         actor: row.text(6)?,
         comment: row.text(7)?,
         created_ms: row.integer(8)?,

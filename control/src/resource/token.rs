@@ -49,6 +49,21 @@ impl fmt::Display for Scope {
     }
 }
 
+/// What a token is for: everything, a project, or one environment of it. What it is good for it is good for there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) project_id: Option<i64>,
+    pub(crate) environment_id: Option<i64>,
+}
+
+impl Place {
+    /// Whether `other` is this place, or a part of it.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        let fits = |own: Option<i64>, other: Option<i64>| own.is_none() || own == other;
+        fits(self.project_id, other.project_id) && fits(self.environment_id, other.environment_id)
+    }
+}
+
 /// A token as it is stored.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -62,13 +77,13 @@ pub(crate) struct Token {
     #[serde(skip_serializing_if = "Option::is_none")]
     environment: Option<String>,
     #[serde(skip)]
-    pub(crate) project_id: Option<i64>,
-    #[serde(skip)]
-    pub(crate) environment_id: Option<i64>,
+    pub(crate) place: Place,
     pub(crate) created_ms: i64,
     pub(crate) expires_ms: Option<i64>,
     pub(crate) revoked_ms: Option<i64>,
     pub(crate) used_ms: Option<i64>,
+    /// Counts its changes; its ETag. Being used is none.
+    pub(crate) version: i64,
     #[serde(skip)]
     hash: Vec<u8>,
 }
@@ -85,7 +100,7 @@ impl Secret {
 
 const COLUMNS: &str = "id, name, scope, project_id, environment_id, created_ms, expires_ms, revoked_ms, used_ms, hash, \
                        (SELECT key FROM project WHERE project.id = token.project_id), \
-                       (SELECT key FROM environment WHERE environment.id = token.environment_id)";
+                       (SELECT key FROM environment WHERE environment.id = token.environment_id), version";
 
 impl Token {
     /// Whether it can be used now.
@@ -109,8 +124,7 @@ pub(crate) fn create(
     transaction: &mut dyn Transaction,
     name: &str,
     scope: Scope,
-    project_id: Option<i64>,
-    environment_id: Option<i64>,
+    place: Place,
     expires_ms: Option<i64>,
 ) -> Result<(Token, Secret), Problem> {
     check_text(name, "/name")?;
@@ -128,8 +142,8 @@ pub(crate) fn create(
         id.as_str().into(),
         name.into(),
         scope.as_str().into(),
-        project_id.into(),
-        environment_id.into(),
+        place.project_id.into(),
+        place.environment_id.into(),
         now_ms().into(),
         expires_ms.into(),
         Value::from(hash.as_slice()),
@@ -142,33 +156,74 @@ pub(crate) fn create(
     Ok((token, text))
 }
 
-/// Ends a token at a time, now or after an overlap. One that ends earlier anyway stays so.
-pub(crate) fn revoke(transaction: &mut dyn Transaction, id: &str, at_ms: i64) -> Result<Token, Problem> {
-    let sql = "UPDATE token SET revoked_ms = $1 WHERE id = $2 AND (revoked_ms IS NULL OR revoked_ms > $1)";
-    transaction.execute(sql, &[at_ms.into(), id.into()])?;
+/// Ends a token, which the caller has locked, at a time, now or after an overlap. One that ends earlier anyway stays so.
+pub(crate) fn revoke(transaction: &mut dyn Transaction, token: &Token, at_ms: i64) -> Result<Token, Problem> {
+    if token.revoked_ms.is_some_and(|revoked| revoked <= at_ms) {
+        return Ok(token.clone());
+    }
+    let ended = Token { revoked_ms: Some(at_ms), version: token.version + 1, ..token.clone() };
+    let values = [at_ms.into(), ended.version.into(), token.id.as_str().into()];
+    transaction.execute("UPDATE token SET revoked_ms = $1, version = $2 WHERE id = $3", &values)?;
     transaction.notify(News::Tokens)?;
-    find(transaction, id)?.ok_or_else(|| Problem::not_found(format!("there is no token {id:?}")))
+    Ok(ended)
 }
 
-/// A new token like `id`, which goes on for `overlap_ms`.
-pub(crate) fn rotate(transaction: &mut dyn Transaction, id: &str, overlap_ms: i64) -> Result<(Token, Secret), Problem> {
-    let not_found = || Problem::not_found(format!("there is no token {id:?}"));
-    let old = find(transaction, id)?.ok_or_else(not_found)?;
+/// A new token like one that the caller has locked, which goes on for `overlap_ms`.
+pub(crate) fn rotate(
+    transaction: &mut dyn Transaction,
+    old: &Token,
+    overlap_ms: i64,
+) -> Result<(Token, Secret), Problem> {
     if !old.is_alive(now_ms()) {
         return Err(Problem::conflict("the token has ended already"));
     }
-    let made = create(transaction, &old.name, old.scope, old.project_id, old.environment_id, old.expires_ms)?;
-    revoke(transaction, id, now_ms().saturating_add(overlap_ms))?;
+    let made = create(transaction, &old.name, old.scope, old.place, old.expires_ms)?;
+    revoke(transaction, old, now_ms().saturating_add(overlap_ms))?;
     Ok(made)
 }
 
 pub(crate) fn find(transaction: &mut dyn Transaction, id: &str) -> Result<Option<Token>, StoreError> {
-    transaction.row(&format!("SELECT {COLUMNS} FROM token WHERE id = $1"), &[id.into()])?.map(from).transpose()
+    find_with(transaction, id, "")
 }
 
-pub(crate) fn list(transaction: &mut dyn Transaction, after: &str, limit: i64) -> Result<Vec<Token>, Problem> {
-    let sql = format!("SELECT {COLUMNS} FROM token WHERE id > $1 ORDER BY id LIMIT $2");
-    transaction.rows(&sql, &[after.into(), limit.into()])?.into_iter().map(|row| Ok(from(row)?)).collect()
+fn find_with(transaction: &mut dyn Transaction, id: &str, locks: &str) -> Result<Option<Token>, StoreError> {
+    transaction.row(&format!("SELECT {COLUMNS} FROM token WHERE id = $1{locks}"), &[id.into()])?.map(from).transpose()
+}
+
+/// # Errors
+/// 404 where there is none of this id in the place: of those elsewhere nothing is told.
+pub(crate) fn find_in(transaction: &mut dyn Transaction, place: Place, id: &str) -> Result<Token, Problem> {
+    in_place(find(transaction, id)?, place, id)
+}
+
+/// The same, and nobody else changes it until this transaction ends.
+pub(crate) fn lock_in(transaction: &mut dyn Transaction, place: Place, id: &str) -> Result<Token, Problem> {
+    let locks = transaction.for_update_but_key();
+    in_place(find_with(transaction, id, locks)?, place, id)
+}
+
+fn in_place(found: Option<Token>, place: Place, id: &str) -> Result<Token, Problem> {
+    let not_found = || Problem::not_found(format!("there is no token {id:?}"));
+    found.filter(|token| place.covers(token.place)).ok_or_else(not_found)
+}
+
+/// At most `limit` of a place after the id `after`, sorted.
+pub(crate) fn list(
+    transaction: &mut dyn Transaction,
+    place: Place,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Token>, Problem> {
+    let mut values: Vec<Value> = vec![after.into(), limit.into()];
+    let mut condition = String::new();
+    for (column, only) in [("project_id", place.project_id), ("environment_id", place.environment_id)] {
+        if let Some(only) = only {
+            values.push(only.into());
+            condition.push_str(&format!(" AND {column} = ${}", values.len()));
+        }
+    }
+    let sql = format!("SELECT {COLUMNS} FROM token WHERE id > $1{condition} ORDER BY id LIMIT $2");
+    transaction.rows(&sql, &values)?.into_iter().map(|row| Ok(from(row)?)).collect()
 }
 
 /// Notes when tokens were last used, in milliseconds since 1970.
@@ -186,8 +241,7 @@ fn from(mut row: Row) -> Result<Token, StoreError> {
         id: row.text(0)?,
         name: row.text(1)?,
         scope: Scope::parse(&scope).ok_or_else(|| StoreError::Broken(format!("the scope {scope:?} is not known")))?,
-        project_id: row.optional_integer(3)?,
-        environment_id: row.optional_integer(4)?,
+        place: Place { project_id: row.optional_integer(3)?, environment_id: row.optional_integer(4)? },
         created_ms: row.integer(5)?,
         expires_ms: row.optional_integer(6)?,
         revoked_ms: row.optional_integer(7)?,
@@ -195,5 +249,56 @@ fn from(mut row: Row) -> Result<Token, StoreError> {
         hash: row.bytes(9)?,
         project: row.optional_text(10)?,
         environment: row.optional_text(11)?,
+        version: row.integer(12)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Direction, Store};
+
+    #[tokio::test]
+    async fn being_used_is_no_change_and_ending_is_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let location = format!("sqlite:{}", folder.path().join("db").display()).parse().expect("a location");
+        let (store, _news) = Store::open(&location).expect("a database");
+        store.migrate(Direction::Up).await.expect("tables");
+        let work = |transaction: &mut dyn Transaction| -> Result<(), Problem> {
+            let (token, _) = create(transaction, "host", Scope::Sync, Place::default(), None)?;
+            used(transaction, &[(token.id.clone(), 17)])?;
+            let now = find_in(transaction, Place::default(), &token.id)?;
+            assert_eq!((now.used_ms, now.version), (Some(17), 1));
+            // Ended later, then earlier; what is later than that is no change.
+            assert_eq!(revoke(transaction, &now, 100)?.version, 2);
+            let now = find_in(transaction, Place::default(), &token.id)?;
+            assert_eq!(revoke(transaction, &now, 50)?.version, 3);
+            let now = find_in(transaction, Place::default(), &token.id)?;
+            let last = revoke(transaction, &now, 70)?;
+            assert_eq!((last.revoked_ms, last.version), (Some(50), 3));
+            let of_one = Place { project_id: Some(1), environment_id: None };
+            assert_eq!(find_in(transaction, of_one, &token.id).expect_err("it is for all").status().as_u16(), 404);
+            Ok(())
+        };
+        store.write(work).await.expect("all of it");
+    }
+
+    #[test]
+    fn a_place_covers_itself_and_its_parts() {
+        let place = |project_id, environment_id| Place { project_id, environment_id };
+        let (all, one, part) = (Place::default(), place(Some(1), None), place(Some(1), Some(2)));
+        for (own, other, covers) in [
+            (all, part, true),
+            (one, one, true),
+            (one, part, true),
+            (part, part, true),
+            (one, all, false),
+            (part, one, false),
+            (part, place(Some(1), Some(3)), false),
+            (one, place(Some(2), None), false),
+            (one, place(Some(2), Some(2)), false),
+        ] {
+            assert_eq!(own.covers(other), covers, "{own:?} {other:?}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::place::{known_project, may_change};
 use crate::app::App;
 use crate::auth::Access;
 use crate::problem::Problem;
-use crate::resource::token::Scope;
+use crate::resource::token::{self, Scope};
 use crate::store::{StoreError, Transaction};
 
 /// What a route's changes are of.
@@ -16,6 +16,8 @@ use crate::store::{StoreError, Transaction};
 enum Reach {
     /// Everything.
     All,
+    /// Tokens of what the token itself is for, or of a part of it.
+    Tokens,
     /// All of a project.
     Project,
     /// One environment.
@@ -38,6 +40,7 @@ fn needed(route: &str) -> (Scope, Reach) {
             (Scope::Write, Reach::Environment)
         }
         route if route.starts_with("/projects/{project}/") => (Scope::Write, Reach::Project),
+        "/tokens" | "/tokens/{token}/revoke" | "/tokens/{token}/rotate" => (Scope::Admin, Reach::Tokens),
         // What nothing else is known of is for those alone who may do everything.
         _ => (Scope::Admin, Reach::All),
     }
@@ -61,12 +64,16 @@ pub(super) async fn may_begin(parts: &mut Parts, app: &App, access: &Access) -> 
     let named = RawPathParams::from_request_parts(parts, &()).await.map_err(broken)?;
     let find = |name: &str| named.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned());
     let (project, environment) = (find("project").unwrap_or_default(), find("environment").unwrap_or_default());
+    let token = find("token");
     let access = access.clone();
     let look = move |transaction: &mut dyn Transaction| {
+        if reach == Reach::Tokens {
+            return token.map_or(Ok(()), |id| token::find_in(transaction, access.place(), &id).map(drop));
+        }
         let project = known_project(transaction, &access, &project)?;
         match reach {
             Reach::Environment => may_change(transaction, &access, scope, &project, &environment),
-            Reach::All | Reach::Project => access.may_in(scope, &project),
+            Reach::All | Reach::Tokens | Reach::Project => access.may_in(scope, &project),
         }
     };
     app.store.read(look).await
@@ -85,7 +92,9 @@ mod tests {
             }
             let (needed, reach) = needed(path);
             assert_eq!(needed.to_string(), scope, "{method} {path}");
-            assert_eq!(reach == Reach::All, !path.contains("{project}"), "{method} {path}");
+            let is_in_one = matches!(reach, Reach::Project | Reach::Environment);
+            assert_eq!(is_in_one, path.contains("{project}"), "{method} {path}");
+            assert_eq!(reach == Reach::Tokens, path.starts_with("/api/v1/tokens"), "{method} {path}");
             looked_at += 1;
         }
         assert!(looked_at > 20, "{looked_at} operations");

@@ -114,6 +114,7 @@ fn api() -> Routes {
         .route("/projects/{project}/flags/{flag}/archive", post(flag::archive))
         .route("/projects/{project}/flags/{flag}/restore", post(flag::restore))
         .route("/tokens", get(token::list).post(token::create))
+        .route("/tokens/{token}", get(token::show))
         .route("/tokens/{token}/revoke", post(token::revoke))
         .route("/tokens/{token}/rotate", post(token::rotate))
         .route("/projects/{project}/environments/{environment}/export", get(transfer::export))

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::auth::Access;
 use crate::clock::now_ms;
 use crate::problem::Problem;
-use crate::resource::schedule::{self, NewSchedule};
+use crate::resource::schedule::{self, NewSchedule, Schedule};
 
 /// Which scheduled changes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -51,7 +51,7 @@ pub(super) async fn create(
         .run(&app, move |transaction, write| {
             let (project, environment) = writable(transaction, &write.access, &project, &environment)?;
             let made = schedule::create(transaction, &project, &environment, &new, &write.author, now_ms())?;
-            Answer::new(StatusCode::CREATED, &made)
+            answer(StatusCode::CREATED, &made)
         })
         .await
 }
@@ -65,7 +65,11 @@ pub(super) async fn show(
         let (_, environment) = readable(transaction, &access, &project, &environment)?;
         schedule::find(transaction, &environment, &id)
     });
-    Answer::ok(&found.await?)
+    answer(StatusCode::OK, &found.await?)
+}
+
+fn answer(status: StatusCode, schedule: &Schedule) -> Result<Answer, Problem> {
+    Ok(Answer::new(status, schedule)?.with_revision(schedule.version))
 }
 
 pub(super) async fn cancel(
@@ -76,7 +80,9 @@ pub(super) async fn cancel(
     write
         .run(&app, move |transaction, write| {
             let (_, environment) = writable(transaction, &write.access, &project, &environment)?;
-            Answer::ok(&schedule::cancel(transaction, &environment, &id, now_ms())?)
+            let found = schedule::lock(transaction, &environment, &id)?;
+            write.check_revision(found.version)?;
+            answer(StatusCode::OK, &schedule::cancel(transaction, &environment, &found, now_ms())?)
         })
         .await
 }

@@ -8,13 +8,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::audit::Audit;
+use super::place::known_project;
 use super::request::{Answer, Asked, Items, Page, Write};
 use crate::app::App;
 use crate::auth::Access;
 use crate::clock::now_ms;
 use crate::problem::Problem;
-use crate::resource::token::{self, Scope, Secret, Token};
-use crate::resource::{environment, project};
+use crate::resource::environment;
+use crate::resource::token::{self, Place, Scope, Secret, Token};
+use crate::store::Transaction;
 
 /// What a token is made from.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -45,34 +47,61 @@ pub(super) async fn list(
     access: Access,
     Asked(page): Asked<Page>,
 ) -> Result<Answer, Problem> {
-    access.may(Scope::Admin)?;
+    access.has(Scope::Admin)?;
     let limit = page.limit()?;
-    let tokens = app.store.read(move |transaction| token::list(transaction, &page.cursor, limit + 1)).await?;
+    let place = access.place();
+    let tokens = app.store.read(move |transaction| token::list(transaction, place, &page.cursor, limit + 1)).await?;
     Answer::ok(&Items::new(tokens, limit, |token| token.id.clone()))
 }
 
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Path(id): Path<String>,
+) -> Result<Answer, Problem> {
+    access.has(Scope::Admin)?;
+    let found = app.store.read(move |transaction| token::find_in(transaction, access.place(), &id));
+    answer(&found.await?)
+}
+
+fn answer(token: &Token) -> Result<Answer, Problem> {
+    Ok(Answer::ok(token)?.with_revision(token.version))
+}
+
 pub(super) async fn create(State(app): State<Arc<App>>, write: Write) -> Result<Answer, Problem> {
-    write.access.may(Scope::Admin)?;
+    write.access.has(Scope::Admin)?;
     let new: NewToken = write.json()?;
     let audit = Audit::begin("token.create", "", &write);
-    let done = write.run(&app, move |transaction, _| {
-        let project = match &new.project {
-            Some(key) => Some(project::find(transaction, key).map_err(|problem| named(&problem, "/project"))?),
+    let done = write.run(&app, move |transaction, write| {
+        let place = new.place(transaction, &write.access)?;
+        // Of scopes there is none beyond the one that is needed here.
+        write.access.covers(place)?;
+        shown_once(&token::create(transaction, &new.name, new.scope, place, new.expires_ms)?)
+    });
+    audit.end(done.await)
+}
+
+impl NewToken {
+    /// What it is for, as far as who asks may know of it.
+    fn place(&self, transaction: &mut dyn Transaction, access: &Access) -> Result<Place, Problem> {
+        let project = match &self.project {
+            Some(key) => Some(known_project(transaction, access, key).map_err(|problem| named(&problem, "/project"))?),
             None => None,
         };
-        let environment = match (&project, &new.environment) {
+        let environment_id = match (&project, &self.environment) {
             (_, None) => None,
             (Some(project), Some(key)) => {
                 let found = environment::find(transaction, project, key);
-                Some(found.map_err(|problem| named(&problem, "/environment"))?.id)
+                let found = found.and_then(|environment| match access.may_at(Scope::Admin, &environment) {
+                    Ok(()) => Ok(environment.id),
+                    Err(_) => Err(environment::not_found(project, key)),
+                });
+                Some(found.map_err(|problem| named(&problem, "/environment"))?)
             }
             (None, Some(_)) => return Err(Problem::invalid("/project", "an environment is one of a project")),
         };
-        let project = project.map(|project| project.id);
-        let made = token::create(transaction, &new.name, new.scope, project, environment, new.expires_ms)?;
-        shown_once(&made)
-    });
-    audit.end(done.await)
+        Ok(Place { project_id: project.map(|project| project.id), environment_id })
+    }
 }
 
 fn named(problem: &Problem, pointer: &str) -> Problem {
@@ -80,7 +109,8 @@ fn named(problem: &Problem, pointer: &str) -> Problem {
 }
 
 fn shown_once((token, secret): &(Token, Secret)) -> Result<Answer, Problem> {
-    Ok(Answer::new(StatusCode::CREATED, token)?.with_secret("token", secret.reveal().to_owned()))
+    let answer = Answer::new(StatusCode::CREATED, token)?.with_revision(token.version);
+    Ok(answer.with_secret("token", secret.reveal().to_owned()))
 }
 
 pub(super) async fn revoke(
@@ -88,9 +118,21 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
     write: Write,
 ) -> Result<Answer, Problem> {
-    write.access.may(Scope::Admin)?;
+    write.access.has(Scope::Admin)?;
     let audit = Audit::begin("token.revoke", &id, &write);
-    audit.end(write.run(&app, move |transaction, _| Answer::ok(&token::revoke(transaction, &id, now_ms())?)).await)
+    let done = write.run(&app, move |transaction, write| {
+        let old = seen(transaction, write, &id)?;
+        let now = token::revoke(transaction, &old, now_ms())?;
+        Ok(answer(&now)?.idle_if(now.version == old.version))
+    });
+    audit.end(done.await)
+}
+
+/// A token to be changed, which is locked, as whoever asks has seen it.
+fn seen(transaction: &mut dyn Transaction, write: &Write, id: &str) -> Result<Token, Problem> {
+    let token = token::lock_in(transaction, write.access.place(), id)?;
+    write.check_revision(token.version)?;
+    Ok(token)
 }
 
 pub(super) async fn rotate(
@@ -98,9 +140,13 @@ pub(super) async fn rotate(
     Path(id): Path<String>,
     write: Write,
 ) -> Result<Answer, Problem> {
-    write.access.may(Scope::Admin)?;
+    write.access.has(Scope::Admin)?;
     let Rotate { overlap_seconds } = write.json()?;
     let overlap_ms = i64::from(overlap_seconds) * 1_000;
     let audit = Audit::begin("token.rotate", &id, &write);
-    audit.end(write.run(&app, move |transaction, _| shown_once(&token::rotate(transaction, &id, overlap_ms)?)).await)
+    let done = write.run(&app, move |transaction, write| {
+        let old = seen(transaction, write, &id)?;
+        shown_once(&token::rotate(transaction, &old, overlap_ms)?)
+    });
+    audit.end(done.await)
 }

@@ -28,6 +28,7 @@ const STEPS: &[Step] = &[
     step!("0006_metadata"),
     step!("0007_mark"),
     step!("0008_life"),
+    step!("0009_token"),
 ];
 
 /// Which way.

@@ -264,6 +264,7 @@ fn answers_are_what_the_description_says() {
     api.post("/api/v1/tokens", json!({"name": "n", "scope": "read"}), 201);
     let few = json!({"name": "n", "scope": "sync", "project": "shop", "environment": "test", "expiresMs": 1_900_000_000_000_i64});
     let token = api.post("/api/v1/tokens", few, 201)["id"].as_str().unwrap().to_owned();
+    api.get(&format!("/api/v1/tokens/{token}"));
     api.post(&format!("/api/v1/tokens/{token}/rotate"), json!({"overlapSeconds": 1}), 201);
     api.post(&format!("/api/v1/tokens/{token}/revoke"), json!(null), 200);
     api.get("/api/v1/tokens");

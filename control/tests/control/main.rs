@@ -31,6 +31,7 @@ mod secure;
 mod segments;
 mod storm;
 mod streams;
+mod tokens;
 mod traces;
 mod transfer;
 mod uploads;

@@ -127,6 +127,52 @@ fn what_can_not_be_scheduled_is_refused_and_what_can_not_be_made_says_why() {
 }
 
 #[test]
+fn it_is_cancelled_by_those_who_saw_what_it_is() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        admin.post(FLAGS, json!({"key": "a"})).expect(201);
+        let path = format!("{TEST}/schedules");
+        let body = || json!({"flag": "a", "patch": {"state": "ENABLED"}, "atMs": in_ms(86_400_000)});
+        let made = admin.post(&path, body());
+        assert_eq!(made.etag(), "\"1\"");
+        let id = made.expect(201)["id"].as_str().unwrap().to_owned();
+        let (own, cancel) = (format!("{path}/{id}"), format!("{path}/{id}/cancel"));
+        let shown = admin.get(&own);
+        assert_eq!((shown.etag().as_str(), shown.expect(200)["version"].clone()), ("\"1\"", json!(1)));
+        assert_eq!(admin.with("if-match", "\"2\"").post(&cancel, json!({})).expect(412)["revision"], 1);
+        assert_eq!(state(&admin, &id)["state"], "pending");
+        let seen = admin.with("if-match", "\"1\"");
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let cancel = |_| {
+                let (seen, cancel) = (seen.clone(), cancel.clone());
+                scope.spawn(move || seen.post(&cancel, json!({})).status)
+            };
+            let who: Vec<_> = (0..4).map(cancel).collect();
+            who.into_iter().map(|who| who.join().unwrap()).collect()
+        });
+        let of = |status| statuses.iter().filter(|found| **found == status).count();
+        assert_eq!((of(200), of(412)), (1, 3), "{statuses:?}");
+        assert_eq!(admin.get(&own).etag(), "\"2\"");
+        let again = admin.post(&cancel, json!({}));
+        assert_eq!((again.etag().as_str(), again.expect(200)["state"].clone()), ("\"2\"", json!("cancelled")));
+        // What was made is another than what was seen, too.
+        let late = schedule(&admin, "a", 1, json!({"state": "ENABLED"}));
+        eventually("it is done", || state(&admin, &late)["state"] == "done");
+        let cancel = format!("{path}/{late}/cancel");
+        assert_eq!(seen.post(&cancel, json!({})).expect(412)["revision"], 2);
+        admin.post(&cancel, json!({})).expect(409);
+        // Sent again, it is answered as the first time.
+        let id = admin.post(&path, body()).expect(201)["id"].as_str().unwrap().to_owned();
+        let once = admin.with("idempotency-key", "k").with("if-match", "\"1\"");
+        for replayed in ["", "true"] {
+            let reply = once.post(&format!("{path}/{id}/cancel"), json!({}));
+            assert_eq!((reply.header("idempotency-replayed").as_str(), reply.etag().as_str()), (replayed, "\"2\""));
+        }
+    });
+}
+
+#[test]
 fn it_waits_while_nobody_serves() {
     on_both(|database| {
         let mut server = database.serve();
