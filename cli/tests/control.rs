@@ -140,6 +140,7 @@ fn environments_projects_and_tokens() {
         .collect();
     assert_eq!(keys, ["production", "staging"]);
     assert!(plane.run(&["env", "show"]).exits(0).stdout.contains("public key   "));
+    key_of_an_environment(&plane);
     assert!(plane.run(&["project", "list"]).exits(0).stdout.contains("shop  The shop  "));
 
     let made = plane.run(&["token", "create", "reader", "--scope", "read", "--only", "shop/production"]).exits(0);
@@ -159,6 +160,28 @@ fn environments_projects_and_tokens() {
     plane.run(&["token", "revoke", id]).exits(0).prints(&format!("the token {id} is revoked\n"));
     let wrong = plane.run_as(Some(reader), &["flag", "list"]).exits(3);
     assert!(wrong.stderr.contains("refuses (401)") && !wrong.stderr.contains(reader), "{}", wrong.stderr);
+}
+
+/// Another key for what hosts get.
+fn key_of_an_environment(plane: &Plane) {
+    let shown = |name: &str| {
+        let key = plane.run(&["env", "show", "--json"]).exits(0).json()[name].take();
+        key.as_str().unwrap_or_default().to_owned()
+    };
+    let key = shown("publicKey");
+    assert!(plane.run(&["env", "key", "rotate"]).exits(3).stderr.contains("there is no next key"));
+    let told = plane.run(&["env", "key", "next"]).exits(0).stdout;
+    let next = shown("nextPublicKey");
+    assert!(told.contains(&format!("`&key={next}`")) && told.contains(&format!("beside key={key}")), "{told}");
+    assert!(plane.run(&["env", "show"]).exits(0).stdout.contains(&next));
+    let cancelled = format!("shop/production has no next key any more, and is signed by {key}\n");
+    plane.run(&["env", "key", "cancel"]).exits(0).prints(&cancelled);
+    plane.run(&["env", "key", "next"]).exits(0);
+    let next = shown("nextPublicKey");
+    assert!(plane.run(&["env", "key", "rotate", "--if-revision", "999"]).exits(3).stderr.contains("(412)"));
+    let told = plane.run(&["env", "key", "rotate"]).exits(0).stdout;
+    assert!(told.starts_with(&format!("shop/production is signed by {next} from revision ")), "{told}");
+    assert_eq!((shown("publicKey"), shown("nextPublicKey")), (next, String::new()));
 }
 
 #[test]

@@ -33,6 +33,12 @@ impl SecretKey {
         Self(SigningKey::from_bytes(seed))
     }
 
+    /// What it was made from.
+    #[must_use]
+    pub fn seed(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
     /// The key that checks what this one signs.
     #[must_use]
     pub fn public(&self) -> PublicKey {
@@ -86,6 +92,12 @@ mod tests {
         for bad in ["", "AAAA", "not base64 at all, but 43 characters long!!"] {
             assert_eq!(bad.parse::<PublicKey>(), Err(KeyError), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_secret_key_is_made_from_its_seed_again() {
+        let secret = SecretKey::from_seed(&[7; 32]);
+        assert_eq!((secret.seed(), SecretKey::from_seed(&secret.seed()).public()), ([7; 32], secret.public()));
     }
 
     #[test]

@@ -278,7 +278,7 @@ mod tests {
 
     fn keys() -> (SecretKey, Trust) {
         let secret = SecretKey::from_seed(&[1; 32]);
-        let trust = Trust::Key(secret.public());
+        let trust = Trust::from(secret.public());
         (secret, trust)
     }
 
@@ -315,13 +315,25 @@ mod tests {
     #[test]
     fn another_key_kind_or_environment_is_refused() {
         let (secret, trust) = keys();
-        let other = Trust::Key(SecretKey::from_seed(&[2; 32]).public());
+        let other = Trust::from(SecretKey::from_seed(&[2; 32]).public());
         let text = snapshot().seal(&secret);
         assert!(matches!(Snapshot::open(&text, ENVIRONMENT, &other), Err(SyncError::BadSignature)));
         assert!(matches!(Change::open(&text, ENVIRONMENT, &trust), Err(SyncError::BadSignature)));
         assert!(matches!(Snapshot::open(&text, "shop/test", &trust), Err(SyncError::OtherEnvironment { .. })));
         assert!(Snapshot::open(&text, ENVIRONMENT, &Trust::Transport).is_ok());
         assert!(matches!(Snapshot::open("{}", ENVIRONMENT, &Trust::Transport), Err(SyncError::Unsigned)));
+    }
+
+    #[test]
+    fn any_of_several_keys_is_believed_and_none_but_these() {
+        let [one, other, third] = [1, 2, 3].map(|seed| SecretKey::from_seed(&[seed; 32]));
+        let both = Trust::Keys(vec![one.public(), other.public()]);
+        for (key, is_believed) in [(&one, true), (&other, true), (&third, false)] {
+            assert_eq!(Snapshot::open(&snapshot().seal(key), ENVIRONMENT, &both).is_ok(), is_believed);
+            assert_eq!(Change::open(&change(8).seal(key), ENVIRONMENT, &both).is_ok(), is_believed);
+        }
+        let nobody = Trust::Keys(Vec::new());
+        assert!(matches!(Snapshot::open(&snapshot().seal(&one), ENVIRONMENT, &nobody), Err(SyncError::BadSignature)));
     }
 
     #[test]

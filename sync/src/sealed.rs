@@ -24,12 +24,19 @@ const SIGNATURE_CHARACTERS: usize = 86;
 const SEAL_BYTES: usize = SEAL_START.len() + SIGNATURE_CHARACTERS + SEAL_END.len();
 
 /// Whom a reader of these texts believes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// What the environment's key has signed, wherever it came from.
-    Key(PublicKey),
+    /// What one of these keys has signed, wherever it came from: the environment's, and beside it the one that it is rotated to, or from.
+    Keys(Vec<PublicKey>),
     /// Whoever is at the other end of the connection: for loopback, and for TLS without anything in between.
     Transport,
+}
+
+impl From<PublicKey> for Trust {
+    /// One key alone.
+    fn from(key: PublicKey) -> Self {
+        Self::Keys(vec![key])
+    }
 }
 
 /// Why a text is refused.
@@ -38,7 +45,7 @@ pub enum Trust {
 pub enum SyncError {
     /// It does not end in a signature.
     Unsigned,
-    /// The signature is not of this text by this key.
+    /// The signature is not of this text by one of the keys.
     BadSignature,
     /// It is signed, and not what this version understands.
     Malformed(serde_json::Error),
@@ -53,7 +60,7 @@ impl fmt::Display for SyncError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsigned => f.write_str("the text has no signature at its end (torn, or no text of a control plane)"),
-            Self::BadSignature => f.write_str("the signature is not one of the configured key for this text"),
+            Self::BadSignature => f.write_str("the signature is of none of the configured keys for this text"),
             Self::Malformed(error) => write!(f, "the text is not understood: {error}"),
             Self::OtherEnvironment { found } => write!(f, "the text is of the environment {found:?}"),
         }
@@ -87,10 +94,11 @@ pub(crate) fn open<T: DeserializeOwned>(kind: &str, text: &str, trust: &Trust) -
         .and_then(|at| text.split_at_checked(at))
         .and_then(|(body, seal)| Some((body, seal.strip_prefix(SEAL_START)?.strip_suffix(SEAL_END)?)))
         .ok_or(SyncError::Unsigned)?;
-    if let Trust::Key(key) = trust {
+    if let Trust::Keys(keys) = trust {
         let signature = STANDARD_NO_PAD.decode(signature).map_err(|_| SyncError::BadSignature)?;
         let signature = signature.try_into().map_err(|_| SyncError::BadSignature)?;
-        if !key.is_signed(&signed(kind, body), &signature) {
+        let signed = signed(kind, body);
+        if !keys.iter().any(|key| key.is_signed(&signed, &signature)) {
             return Err(SyncError::BadSignature);
         }
     }

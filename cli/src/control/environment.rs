@@ -1,5 +1,6 @@
 //! `flagsctl env`: the environments of a project.
 
+mod key;
 mod set;
 mod transfer;
 
@@ -42,6 +43,7 @@ enum Command {
     Import(transfer::Import),
     Clone(CloneFrom),
     Hosts(Hosts),
+    Key(key::Key),
 }
 
 /// Make an environment
@@ -121,6 +123,7 @@ pub(crate) fn run(environments: &Environments, output: &mut Output) -> Result<Ex
         Command::Import(arguments) => transfer::import(arguments, output),
         Command::Clone(arguments) => clone(arguments, output),
         Command::Hosts(arguments) => hosts(arguments, output),
+        Command::Key(arguments) => key::run(arguments, output),
     }
 }
 
@@ -153,6 +156,9 @@ fn show(target: &Target, output: &mut Output) -> Result<Exit, Failure> {
         facts.push(("metadata", Cell::new(format!("{name} = {value}"))));
     }
     facts.push(("public key", Cell::new(text("publicKey"))));
+    if !text("nextPublicKey").is_empty() {
+        facts.push(("next public key", Cell::new(text("nextPublicKey"))));
+    }
     facts.push(("made", Cell::new(made)));
     output.facts(&facts)?;
     Ok(Exit::Done)

@@ -14,7 +14,7 @@ use clap::Args;
 
 use super::failed;
 use crate::config::{Config, Flags};
-use crate::resource::environment;
+use crate::resource::environment::{self, Replaced};
 use crate::store::{Direction, Location, Store, sqlite_file};
 
 #[derive(Args, Debug)]
@@ -35,10 +35,10 @@ impl Restore {
         let environments = match (config.database, self.file) {
             (Location::Sqlite(path), Some(file)) => {
                 // Held until the end: nobody opens it meanwhile.
-                let replaced = sqlite_file::Replaced::claim(&path, self.replace)?;
+                let replaced = sqlite_file::Claimed::claim(&path, self.replace)?;
                 let copy = sqlite_file::copy_beside(&file, &path).with_context(|| file.display().to_string())?;
                 let location = Location::Sqlite(copy.path().to_owned());
-                let environments = runtime.block_on(begin_epoch(&location, replaced.epochs()?))?;
+                let environments = runtime.block_on(begin_epoch(&location, replaced.environments()?))?;
                 copy.put_in_place(&path)?;
                 environments
             }
@@ -57,7 +57,10 @@ impl Restore {
     }
 }
 
-async fn begin_epoch(location: &Location, replaced: BTreeMap<Vec<u8>, u64>) -> anyhow::Result<Vec<(String, u64, u64)>> {
+async fn begin_epoch(
+    location: &Location,
+    replaced: BTreeMap<Vec<u8>, Replaced>,
+) -> anyhow::Result<Vec<(String, u64, u64)>> {
     let (store, _news) = Store::open(location)?;
     store.migrate(Direction::Up).await?;
     store.write(move |transaction| environment::begin_epoch(transaction, &replaced)).await.map_err(failed)

@@ -170,6 +170,25 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ),
     write(
         "post",
+        "/api/v1/projects/{project}/environments/{environment}/signing-key",
+        "makeNextKey",
+        "Make the key that is to sign next; nothing changes for hosts yet",
+        None,
+        One(of::<EnvironmentView>),
+    )
+    .makes()
+    .scope("admin"),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/signing-key/rotate",
+        "rotateKey",
+        "Let the next key sign what hosts get",
+        None,
+        One(of::<EnvironmentView>),
+    )
+    .scope("admin"),
+    write(
+        "post",
         "/api/v1/projects/{project}/environments/{environment}/archive",
         "archiveEnvironment",
         "Let nothing in an environment be changed any more; hosts go on with what they have, and its key stays taken",
@@ -182,6 +201,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "/api/v1/projects/{project}/environments/{environment}/restore",
         "restoreEnvironment",
         "Let an archived environment be changed again",
+        None,
+        One(of::<EnvironmentView>),
+    )
+    .scope("admin"),
+    write(
+        "post",
+        "/api/v1/projects/{project}/environments/{environment}/signing-key/cancel",
+        "cancelNextKey",
+        "Take the next key back",
         None,
         One(of::<EnvironmentView>),
     )

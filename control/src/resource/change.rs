@@ -49,6 +49,8 @@ pub(crate) struct Edits {
     pub(crate) name: Option<String>,
     /// What the flag set's metadata becomes, where it may become something else.
     pub(crate) metadata: Option<Map<String, Json>>,
+    /// The environment's key is another one than that of the change before.
+    pub(crate) is_rotation: bool,
 }
 
 impl From<Vec<Edit>> for Edits {
@@ -113,7 +115,7 @@ pub(crate) fn commit(
     action: &str,
     edits: impl Into<Edits>,
 ) -> Result<u64, Problem> {
-    let Edits { flags: edits, segments, name, metadata } = edits.into();
+    let Edits { flags: edits, segments, name, metadata, is_rotation } = edits.into();
     let name = name.filter(|name| *name != environment.name);
     let metadata = metadata.filter(|metadata| *metadata != environment.metadata);
     if let Some(metadata) = &metadata {
@@ -196,7 +198,10 @@ pub(crate) fn commit(
     if let Some(name) = name {
         transaction.execute("UPDATE environment SET name = $1 WHERE id = $2", &[name.into(), environment.id.into()])?;
     }
-    transaction.notify(News::Change { environment: environment.id, revision, text })?;
+    let id = environment.id;
+    // Another key is read from the database.
+    let news = if is_rotation { News::Environment(id) } else { News::Change { environment: id, revision, text } };
+    transaction.notify(news)?;
     Ok(revision)
 }
 
@@ -439,7 +444,23 @@ pub(crate) fn texts(
     rows.into_iter().map(|mut row| row.text(0)).collect()
 }
 
-/// The texts of an epoch's latest changes, in order: at most so many, and so many bytes.
+/// The same, where they go on from a revision of an epoch, and all of them are of the key that signed that; `None` where there is another epoch or
+/// key since.
+pub(crate) fn texts_on_from(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    (epoch, revision): (u64, u64),
+    limit: usize,
+) -> Result<Option<Vec<String>>, StoreError> {
+    let sql = "SELECT epoch, key_since FROM environment WHERE id = $1";
+    let Some(mut row) = transaction.row(sql, &[environment_id.into()])? else { return Ok(Some(Vec::new())) };
+    if row.count(0)? != epoch || row.count(1)? > revision {
+        return Ok(None);
+    }
+    texts(transaction, environment_id, revision, limit).map(Some)
+}
+
+/// The texts of an epoch's latest changes that the current key has signed, in order: at most so many, and so many bytes.
 pub(crate) fn latest_texts(
     transaction: &mut dyn Transaction,
     environment_id: i64,
@@ -447,7 +468,7 @@ pub(crate) fn latest_texts(
     (most, most_bytes): (usize, usize),
 ) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT revision, LENGTH(text) FROM change WHERE environment_id = $1 AND epoch = $2 \
-               ORDER BY revision DESC LIMIT $3";
+               AND revision >= (SELECT key_since FROM environment WHERE id = $1) ORDER BY revision DESC LIMIT $3";
     let values = [environment_id.into(), integer(epoch)?.into(), integer(most as u64)?.into()];
     let (mut after, mut bytes) = (None, 0);
     // One may be as long as all flags of the environment, so lengths are asked for first.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use super::change::{Author, Edit, Edits};
 use super::project::{self, Project};
-use super::{change, flag, schedule, segment};
+use super::{change, flag, schedule, segment, signing_key};
 use crate::clock::now_ms;
 use crate::definition::Configured;
 use crate::model::{Config, check_key, check_text};
@@ -38,8 +38,24 @@ pub(crate) struct Environment {
     pub(crate) metadata: Map<String, Json>,
     pub(crate) archived_ms: Option<i64>,
     /// When its project was archived.
-    project_archived_ms: Option<i64>,
-    seed: [u8; 32],
+    pub(super) project_archived_ms: Option<i64>,
+    /// Of the key that signs what hosts get.
+    pub(super) seed: Seed,
+    /// Of the one that is to be rotated to.
+    pub(super) next_seed: Option<Seed>,
+    /// The seed that it was made with: it is the same environment in every backup.
+    pub(super) origin: Vec<u8>,
+}
+
+/// What an Ed25519 key is made from: 32 random bytes.
+pub(crate) type Seed = [u8; 32];
+
+/// What is told of an environment whose database a backup replaces.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    pub(crate) epoch: u64,
+    pub(crate) seed: Vec<u8>,
+    pub(crate) next_seed: Option<Vec<u8>>,
 }
 
 /// An environment as the API shows it.
@@ -53,6 +69,9 @@ pub(crate) struct EnvironmentView {
     revision: u64,
     /// What hosts check its snapshots with.
     public_key: String,
+    /// The same once it is rotated to: hosts are told both until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_public_key: Option<String>,
     /// The first revision that the log still has.
     log_begins: u64,
     created_ms: i64,
@@ -86,7 +105,7 @@ pub(crate) struct NewEnvironment {
 
 const QUERY: &str = "SELECT environment.id, project_id, project.key || '/' || environment.key, environment.key, \
      environment.name, epoch, revision, environment.created_ms, seed, log_begins, lost, metadata, mark, \
-     environment.archived_ms, project_archived_ms \
+     environment.archived_ms, project_archived_ms, next_seed, origin \
      FROM environment JOIN project ON project.id = project_id";
 
 impl Environment {
@@ -101,6 +120,7 @@ impl Environment {
             epoch: self.epoch,
             revision: self.revision,
             public_key: self.secret().public().to_string(),
+            next_public_key: self.next_seed.map(|seed| SecretKey::from_seed(&seed).public().to_string()),
             log_begins: self.log_begins,
             created_ms: self.created_ms,
             archived: self.archived_ms.is_some(),
@@ -142,8 +162,7 @@ pub(crate) fn create(
         Some(key) => Some(find(transaction, project, key)?),
         None => None,
     };
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| StoreError::Broken(format!("no random bytes: {error}")))?;
+    let seed = fresh_seed()?;
     let environment = Environment {
         id: transaction.new_id()?,
         project_id: project.id,
@@ -160,6 +179,8 @@ pub(crate) fn create(
         archived_ms: None,
         project_archived_ms: None,
         seed,
+        next_seed: None,
+        origin: seed.to_vec(),
     };
     let values = [
         environment.id.into(),
@@ -171,8 +192,8 @@ pub(crate) fn create(
         seed.as_slice().into(),
         environment.created_ms.into(),
     ];
-    let sql = "INSERT INTO environment (id, project_id, key, name, epoch, revision, seed, created_ms) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let sql = "INSERT INTO environment (id, project_id, key, name, epoch, revision, seed, origin, created_ms) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)";
     transaction.execute(sql, &values).map_err(|error| match error {
         StoreError::Taken => Problem::conflict(format!("there is an environment {:?} already", new.key)),
         error => error.into(),
@@ -344,13 +365,14 @@ pub(crate) fn list(
 
 /// Begins a new epoch of every environment, after an older state was restored: hosts take it then, although its revisions are lower.
 ///
-/// `replaced` are the epochs of the state that was there, by seed. An environment that is not among them may have been restored any number of times:
-/// its epoch becomes the time in seconds, which is above whatever was counted.
+/// `replaced` is what was there, by the seed that an environment was made with. One that is not among them may have been restored any number of
+/// times: its epoch becomes the time in seconds, which is above whatever was counted. One that is keeps the keys that it had there, which hosts are
+/// told now, though the older state may be from before a rotation.
 ///
 /// Returns path, epoch and revision of each.
 pub(crate) fn begin_epoch(
     transaction: &mut dyn Transaction,
-    replaced: &BTreeMap<Vec<u8>, u64>,
+    replaced: &BTreeMap<Vec<u8>, Replaced>,
 ) -> Result<Vec<(String, u64, u64)>, Problem> {
     let author = Author { actor: "flags-control restore".to_owned(), comment: String::new(), deliberate: false };
     let now_s = u64::try_from(now_ms() / 1_000).unwrap_or(0);
@@ -361,21 +383,31 @@ pub(crate) fn begin_epoch(
     let mut begun = Vec::new();
     for id in ids(transaction)? {
         let Some(found) = with_id(transaction, id)? else { continue };
-        let other = replaced.get(found.seed.as_slice()).copied().unwrap_or(now_s);
-        let (path, epoch) = (found.path.clone(), found.epoch.max(other) + 1);
+        let before = replaced.get(&found.origin);
+        let (path, epoch) = (found.path.clone(), found.epoch.max(before.map_or(now_s, |before| before.epoch)) + 1);
+        let found = match before {
+            None => found,
+            Some(before) => Environment {
+                seed: seed_of(before.seed.clone())?,
+                next_seed: before.next_seed.clone().map(seed_of).transpose()?,
+                ..found
+            },
+        };
         let revision = enter_epoch(transaction, found, epoch, &author, "backup.restore")?;
         begun.push((path, epoch, revision));
     }
     Ok(begun)
 }
 
-/// Begins a new epoch of an environment where the database is behind `served`, which hosts have: beyond the epoch of either.
+/// Begins a new epoch of an environment where the database is behind `served`, which hosts have: beyond the epoch of either, and
+/// with the key that they were served with.
 ///
 /// Returns its epoch and revision, and nothing where it is not behind any more.
 pub(crate) fn go_beyond(
     transaction: &mut dyn Transaction,
     id: i64,
     served: &Stamp,
+    seed: Seed,
 ) -> Result<Option<(u64, u64)>, Problem> {
     let locks = transaction.for_update_of("environment");
     let row = transaction.row(&format!("{QUERY} WHERE environment.id = $1{locks}"), &[id.into()])?;
@@ -387,6 +419,9 @@ pub(crate) fn go_beyond(
     let comment = format!("the database had lost what led to revision {}.{}", served.epoch, served.revision);
     let author = Author { actor: "flags-control".to_owned(), comment, deliberate: false };
     let epoch = found.epoch.max(served.epoch) + 1;
+    // A rotation may be among what is lost.
+    let next_seed = found.next_seed.filter(|next| *next != seed);
+    let found = Environment { seed, next_seed, ..found };
     let revision = enter_epoch(transaction, found, epoch, &author, "environment.epoch")?;
     Ok(Some((epoch, revision)))
 }
@@ -402,7 +437,10 @@ fn enter_epoch(
     let environment = Environment { epoch, ..found };
     let values = [change::integer(epoch)?.into(), environment.id.into()];
     transaction.execute("UPDATE environment SET epoch = $1 WHERE id = $2", &values)?;
-    change::commit(transaction, &environment, author, action, Edits::default())
+    let revision = change::commit(transaction, &environment, author, action, Edits::default())?;
+    // Its keys may be others than the database had. Texts of the epoch before are nothing to resume from anyway.
+    signing_key::set_key(transaction, &environment, revision)?;
+    Ok(revision)
 }
 
 /// Of all projects.
@@ -424,12 +462,24 @@ fn from(mut row: Row) -> Result<Environment, StoreError> {
         epoch: row.count(5)?,
         revision: row.count(6)?,
         created_ms: row.integer(7)?,
-        seed: row.bytes(8)?.try_into().map_err(|_| StoreError::Broken("a seed is not 32 bytes long".to_owned()))?,
+        seed: seed_of(row.bytes(8)?)?,
         log_begins: row.count(9)?,
         lost: row.count(10)?,
         metadata: change::members(&row.text(11)?)?,
         mark: row.optional_integer(12)?.and_then(|mark| mark.try_into().ok()),
         archived_ms: row.optional_integer(13)?,
         project_archived_ms: row.optional_integer(14)?,
+        next_seed: row.optional_bytes(15)?.map(seed_of).transpose()?,
+        origin: row.bytes(16)?,
     })
+}
+
+fn seed_of(bytes: Vec<u8>) -> Result<Seed, StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Broken("a seed is not 32 bytes long".to_owned()))
+}
+
+pub(super) fn fresh_seed() -> Result<Seed, StoreError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| StoreError::Broken(format!("no random bytes: {error}")))?;
+    Ok(seed)
 }

@@ -36,6 +36,10 @@ fn needed(route: &str) -> (Scope, Reach) {
         | "/projects/{project}/environments/{environment}/restore" => (Scope::Admin, Reach::Environment),
         // Flags may come, and become others in all environments.
         "/projects/{project}/environments/{environment}/import" => (Scope::Write, Reach::Project),
+        // Whom hosts believe.
+        route if route.starts_with("/projects/{project}/environments/{environment}/signing-key") => {
+            (Scope::Admin, Reach::Environment)
+        }
         route if route.starts_with("/projects/{project}/environments/{environment}") => {
             (Scope::Write, Reach::Environment)
         }

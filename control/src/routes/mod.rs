@@ -17,6 +17,7 @@ pub(crate) mod project;
 pub(crate) mod request;
 pub(crate) mod schedule;
 pub(crate) mod segment;
+mod signing_key;
 pub(crate) mod token;
 pub(crate) mod transfer;
 
@@ -109,6 +110,9 @@ fn api() -> Routes {
         )
         .route("/projects/{project}/environments/{environment}/segments/{segment}/archive", post(segment::archive))
         .route("/projects/{project}/environments/{environment}/segments/{segment}/restore", post(segment::restore))
+        .route("/projects/{project}/environments/{environment}/signing-key", post(signing_key::make_next))
+        .route("/projects/{project}/environments/{environment}/signing-key/rotate", post(signing_key::rotate))
+        .route("/projects/{project}/environments/{environment}/signing-key/cancel", post(signing_key::cancel))
         .route("/projects/{project}/flags", get(flag::list).post(flag::create))
         .route("/projects/{project}/flags/{flag}", get(flag::show).put(flag::put).patch(flag::patch))
         .route("/projects/{project}/flags/{flag}/archive", post(flag::archive))

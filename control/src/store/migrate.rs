@@ -29,6 +29,7 @@ const STEPS: &[Step] = &[
     step!("0007_mark"),
     step!("0008_life"),
     step!("0009_token"),
+    step!("0010_signing_keys"),
 ];
 
 /// Which way.

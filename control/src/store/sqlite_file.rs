@@ -10,11 +10,12 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::StoreError;
 use super::sqlite::error;
+use crate::resource::environment::Replaced;
 
 /// The database that is about to be replaced; locked, so that nobody uses it.
-pub(crate) struct Replaced(Option<Connection>);
+pub(crate) struct Claimed(Option<Connection>);
 
-impl Replaced {
+impl Claimed {
     /// # Errors
     /// Where there is a database and `may_replace` is false, where somebody uses it, and where it is no database.
     pub(crate) fn claim(path: &Path, may_replace: bool) -> Result<Self, StoreError> {
@@ -36,16 +37,23 @@ impl Replaced {
         Ok(Self(Some(connection)))
     }
 
-    /// The epochs of its environments, each by its seed, which no other environment has.
-    pub(crate) fn epochs(&self) -> Result<BTreeMap<Vec<u8>, u64>, StoreError> {
+    /// Its environments, each by the seed that it was made with, which no other environment has.
+    pub(crate) fn environments(&self) -> Result<BTreeMap<Vec<u8>, Replaced>, StoreError> {
         let Some(connection) = &self.0 else { return Ok(BTreeMap::new()) };
-        // One without tables has none.
-        let Ok(mut statement) = connection.prepare("SELECT seed, epoch FROM environment") else {
+        // The latter of a database from before there was another key to rotate to. One without tables has none.
+        let queries = [
+            "SELECT origin, epoch, seed, next_seed FROM environment",
+            "SELECT seed, epoch, seed, NULL FROM environment",
+        ];
+        let Some(mut statement) = queries.iter().find_map(|query| connection.prepare(query).ok()) else {
             return Ok(BTreeMap::new());
         };
         let epoch = |epoch: i64| u64::try_from(epoch).unwrap_or(0);
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, epoch(row.get(1)?)))).map_err(error)?;
-        rows.collect::<Result<_, _>>().map_err(error)
+        let rows = statement.query_map([], |row| {
+            let replaced = Replaced { epoch: epoch(row.get(1)?), seed: row.get(2)?, next_seed: row.get(3)? };
+            Ok((row.get(0)?, replaced))
+        });
+        rows.map_err(error)?.collect::<Result<_, _>>().map_err(error)
     }
 }
 

@@ -88,6 +88,14 @@ impl Row {
         }
     }
 
+    pub(crate) fn optional_bytes(&mut self, column: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.value(column) {
+            Value::Null => Ok(None),
+            Value::Bytes(bytes) => Ok(Some(bytes)),
+            other => Err(unexpected(column, &other)),
+        }
+    }
+
     /// A number that is never below 0.
     pub(crate) fn count(&mut self, column: usize) -> Result<u64, StoreError> {
         let integer = self.integer(column)?;

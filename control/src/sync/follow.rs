@@ -209,11 +209,14 @@ fn standing(transaction: &mut dyn Transaction) -> Result<Vec<Standing>, StoreErr
     rows.into_iter().map(standing).collect()
 }
 
-/// Takes the changes that are new; false where they do not follow on what is here.
+/// Takes the changes that are new; false where they do not follow on what is here, be it for an epoch or a key.
 async fn advance(store: &Store, live: &Live) -> Result<bool, StoreError> {
     loop {
         let (id, at) = (live.id, live.newest());
-        let changes = store.read(move |transaction| change::texts(transaction, id, at.revision, AT_ONCE)).await?;
+        let read = move |transaction: &mut dyn Transaction| {
+            change::texts_on_from(transaction, id, (at.epoch, at.revision), AT_ONCE)
+        };
+        let Some(changes) = store.read(read).await? else { return Ok(false) };
         let is_last = changes.len() < AT_ONCE;
         for text in &changes {
             if !live.advance(text) {
@@ -230,12 +233,10 @@ async fn load(store: &Store, hub: &Arc<Hub>, id: i64) -> Result<(), StoreError> 
     let loaded = store.read(move |transaction| read(transaction, id)).await?;
     let Some((path, project_id, secret, snapshot, changes)) = loaded else { return Ok(()) };
     if let Some(live) = hub.by_id(id) {
-        live.replace(snapshot);
-        live.remember(&changes);
+        live.replace(secret, snapshot, &changes);
         return Ok(());
     }
-    let live = Arc::new(Live::new(id, project_id, secret, snapshot));
-    live.remember(&changes);
+    let live = Arc::new(Live::new(id, project_id, secret, snapshot, &changes));
     hub.environments.write().unwrap_or_else(PoisonError::into_inner).insert(path, live);
     Ok(())
 }

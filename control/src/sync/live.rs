@@ -23,7 +23,6 @@ pub(super) const KEPT: (usize, usize) = (4_096, 32 << 20);
 pub(crate) struct Live {
     pub(crate) id: i64,
     pub(crate) project_id: i64,
-    secret: SecretKey,
     state: Mutex<State>,
     /// Held by who goes on to another state, which nobody else does meanwhile.
     changing: Mutex<()>,
@@ -37,6 +36,8 @@ pub(crate) struct Live {
 
 #[derive(Debug)]
 struct State {
+    /// Signs the snapshot; it has signed the changes.
+    secret: Arc<SecretKey>,
     /// Shared with who seals it; changes then go on with a copy.
     snapshot: Arc<Snapshot>,
     /// Its text, once somebody has asked for it.
@@ -103,13 +104,13 @@ pub(crate) enum Next {
 }
 
 impl Live {
-    pub(crate) fn new(id: i64, project_id: i64, secret: SecretKey, snapshot: Snapshot) -> Self {
+    /// Of a state, and the texts of the changes that led to it as [`replace`](Self::replace) takes them.
+    pub(crate) fn new(id: i64, project_id: i64, secret: SecretKey, snapshot: Snapshot, texts: &[String]) -> Self {
         let newest = watch::Sender::new(id_of(&snapshot.stamp));
-        let state = State { snapshot: Arc::new(snapshot), sealed: None, changes: VecDeque::new(), kept_bytes: 0 };
+        let state = State::new(secret, snapshot, texts);
         Self {
             id,
             project_id,
-            secret,
             state: Mutex::new(state),
             changing: Mutex::new(()),
             sealing: Mutex::new(()),
@@ -125,6 +126,11 @@ impl Live {
     /// Which state the newest is.
     pub(super) fn stamp(&self) -> Stamp {
         self.lock().snapshot.stamp.clone()
+    }
+
+    /// What the key is made from that signs it.
+    pub(super) fn seed(&self) -> [u8; 32] {
+        self.lock().secret.seed()
     }
 
     /// At most so many of the latest changes that are known, the newest first.
@@ -202,35 +208,15 @@ impl Live {
         true
     }
 
-    /// Takes the texts of the changes that led here, in order, for those who resume: what a process that has just started does not know.
-    pub(crate) fn remember(&self, texts: &[String]) {
-        let mut state = self.lock();
-        let environment = state.snapshot.stamp.environment.clone();
-        let mut leads_to = id_of(&state.snapshot.stamp);
-        let (mut changes, mut kept_bytes) = (VecDeque::new(), 0);
-        for text in texts.iter().rev() {
-            // From our own database. What does not lead here is of no use to anybody, nor is what came before it.
-            let Ok(change) = Change::open(text, &environment, &Trust::Transport) else { break };
-            if id_of(&change.stamp) != leads_to {
-                break;
-            }
-            let wire = Bytes::from(Event::Change(text).to_wire(leads_to));
-            leads_to = EventId { epoch: change.stamp.epoch, revision: change.after };
-            kept_bytes += wire.len();
-            changes.push_front(Kept { after: leads_to, time_ms: change.stamp.time_ms, wire });
-        }
-        if state.changes.is_empty() {
-            (state.changes, state.kept_bytes) = (changes, kept_bytes);
-        }
-    }
-
-    /// Takes another state than the changes would have led to.
-    pub(crate) fn replace(&self, snapshot: Snapshot) {
+    /// Takes another state than the changes would have led to, another key, or both. `texts` are of the changes that led to it and that this key has signed, in
+    /// order, for those who resume: what a process that has just started does not know.
+    pub(crate) fn replace(&self, secret: SecretKey, snapshot: Snapshot, texts: &[String]) {
         let id = id_of(&snapshot.stamp);
+        let state = State::new(secret, snapshot, texts);
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = self.lock();
-        *state = State { snapshot: Arc::new(snapshot), sealed: None, changes: VecDeque::new(), kept_bytes: 0 };
-        drop(state);
+        // Before anybody is woken: who needs the last of the changes alone gets no more.
+        let old = std::mem::replace(&mut *self.lock(), state);
+        drop(old); // many flags, after the lock
         self.newest.send_replace(id);
     }
 
@@ -238,19 +224,19 @@ impl Live {
     pub(crate) fn sealed(&self) -> Arc<Sealed> {
         // One at a time, and the state is free meanwhile: streams go on, and a change goes on with a copy.
         let _one = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = {
+        let (secret, snapshot) = {
             let state = self.lock();
             if let Some(sealed) = &state.sealed {
                 return Arc::clone(sealed);
             }
-            Arc::clone(&state.snapshot)
+            (Arc::clone(&state.secret), Arc::clone(&state.snapshot))
         };
-        let text = snapshot.seal(&self.secret);
+        let text = snapshot.seal(&secret);
         let id = id_of(&snapshot.stamp);
         let wire = Bytes::from(Event::Snapshot(&text).to_wire(id));
         let sealed = Arc::new(Sealed { id, text: Bytes::from(text), wire, gzip: OnceLock::new() });
         let mut state = self.lock();
-        if id_of(&state.snapshot.stamp) == id {
+        if id_of(&state.snapshot.stamp) == id && Arc::ptr_eq(&state.secret, &secret) {
             state.sealed = Some(Arc::clone(&sealed));
         }
         sealed
@@ -290,6 +276,26 @@ impl Live {
     }
 }
 
+impl State {
+    fn new(secret: SecretKey, snapshot: Snapshot, texts: &[String]) -> Self {
+        let environment = &snapshot.stamp.environment;
+        let mut leads_to = id_of(&snapshot.stamp);
+        let (mut changes, mut kept_bytes) = (VecDeque::new(), 0);
+        for text in texts.iter().rev() {
+            // From our own database. What does not lead here is of no use to anybody, nor is what came before it.
+            let Ok(change) = Change::open(text, environment, &Trust::Transport) else { break };
+            if id_of(&change.stamp) != leads_to {
+                break;
+            }
+            let wire = Bytes::from(Event::Change(text).to_wire(leads_to));
+            leads_to = EventId { epoch: change.stamp.epoch, revision: change.after };
+            kept_bytes += wire.len();
+            changes.push_front(Kept { after: leads_to, time_ms: change.stamp.time_ms, wire });
+        }
+        Self { secret: Arc::new(secret), snapshot: Arc::new(snapshot), sealed: None, changes, kept_bytes }
+    }
+}
+
 fn id_of(stamp: &Stamp) -> EventId {
     EventId { epoch: stamp.epoch, revision: stamp.revision }
 }
@@ -304,13 +310,16 @@ mod tests {
     }
 
     fn live() -> Live {
-        live_at(1)
+        live_at(1, &[])
     }
 
-    fn live_at(revision: u64) -> Live {
+    fn live_at(revision: u64, texts: &[String]) -> Live {
+        Live::new(1, 1, SecretKey::from_seed(&[3; 32]), snapshot(revision), texts)
+    }
+
+    fn snapshot(revision: u64) -> Snapshot {
         let (flags, evaluators, lists, metadata) = Default::default();
-        let snapshot = Snapshot { stamp: stamp(revision), flags, evaluators, lists, metadata };
-        Live::new(1, 1, SecretKey::from_seed(&[3; 32]), snapshot)
+        Snapshot { stamp: stamp(revision), flags, evaluators, lists, metadata }
     }
 
     fn change(revision: u64) -> String {
@@ -376,7 +385,7 @@ mod tests {
         let second = live.sealed();
         assert_eq!((first.id, second.id), (id(1), id(2)));
         let text = std::str::from_utf8(&second.text).expect("text");
-        let trust = Trust::Key(SecretKey::from_seed(&[3; 32]).public());
+        let trust = Trust::from(SecretKey::from_seed(&[3; 32]).public());
         let snapshot = Snapshot::open(text, "shop/test", &trust).expect("signed");
         assert_eq!(snapshot.flags.len(), 1);
     }
@@ -437,13 +446,26 @@ mod tests {
 
     #[test]
     fn what_led_here_is_taken_from_where_it_leads_here() {
-        let live = live_at(9);
-        live.remember(&[change(4), change(6), change(7), change(8), change(9)]);
+        let live = live_at(9, &[change(4), change(6), change(7), change(8), change(9)]);
         assert!(matches!(live.next(Some(id(4))), Next::Whole), "a gap");
         let Next::Events(events, at) = live.next(Some(id(5))) else { panic!("four events") };
         assert_eq!((events.len(), at), (4, id(9)));
         assert!(live.advance(&change(10)));
         assert!(matches!(live.next(Some(id(5))), Next::Events(events, _) if events.len() == 5));
+    }
+
+    #[test]
+    fn after_a_rotation_nothing_is_of_the_old_key() {
+        let live = live_at(4, &[change(2), change(3), change(4)]);
+        let streams = live.subscribe();
+        assert!(live.sealed().text.len() > 1, "worked out by the old key");
+        live.replace(SecretKey::from_seed(&[4; 32]), snapshot(5), &[change(5)]);
+        assert!(streams.has_changed().expect("it is there"));
+        assert!(matches!(live.next(Some(id(4))), Next::Events(events, _) if events.len() == 1));
+        assert!(matches!(live.next(Some(id(3))), Next::Whole));
+        let trust = Trust::from(SecretKey::from_seed(&[4; 32]).public());
+        let text = live.sealed().text.clone();
+        assert!(Snapshot::open(std::str::from_utf8(&text).expect("text"), "shop/test", &trust).is_ok());
     }
 
     #[test]

@@ -20,9 +20,9 @@ const MOST_FLAGS: usize = 20;
 
 /// Begins a new epoch of an environment whose database is behind what is served here; nothing where it is not, or somebody else has begun one.
 pub(super) async fn go_beyond(store: &Store, live: &Live) -> Result<(), StoreError> {
-    let (id, served) = (live.id, live.stamp());
+    let (id, served, seed) = (live.id, live.stamp(), live.seed());
     let beyond = served.clone();
-    let begun = store.write(move |transaction| environment::go_beyond(transaction, id, &beyond));
+    let begun = store.write(move |transaction| environment::go_beyond(transaction, id, &beyond, seed));
     let Some((epoch, revision)) =
         begun.await.map_err(|problem: Problem| StoreError::Unavailable(problem.detail().to_owned()))?
     else {

@@ -172,6 +172,14 @@ fn answers_are_what_the_description_says() {
         }
     }
 
+    // Keys that sign it: one that is taken back, and one that is rotated to.
+    api.post(&at("signing-key"), json!(null), 201);
+    api.get(TEST);
+    api.post(&at("signing-key/cancel"), json!(null), 200);
+    api.post(&at("signing-key"), json!(null), 201);
+    api.post(&at("signing-key/rotate"), json!(null), 200);
+    api.post(&at("signing-key/rotate"), json!(null), 409);
+
     // Flags: one of which nothing is said, and one of which everything is.
     let flags = format!("{SHOP}/flags");
     api.post(&flags, json!({"key": "plain"}), 201);

@@ -15,7 +15,7 @@ const FLAGS: &str = "/api/v1/projects/shop/flags";
 const CONFIG: &str = "/api/v1/projects/shop/environments/test/flags/a";
 
 /// Heartbeats that a test need not wait for.
-const QUICK: &str = "[sync]\nheartbeat_ms = 200\n";
+pub(crate) const QUICK: &str = "[sync]\nheartbeat_ms = 200\n";
 
 /// Writes until it is stopped, each write under a name of its own and until it is acknowledged.
 struct Writers<'t> {

@@ -13,7 +13,7 @@ const ENVIRONMENT: &str = "shop/test";
 
 fn trust(admin: &Client) -> Trust {
     let environment = admin.get("/api/v1/projects/shop/environments/test").expect(200);
-    Trust::Key(environment["publicKey"].as_str().unwrap().parse::<PublicKey>().unwrap())
+    Trust::from(environment["publicKey"].as_str().unwrap().parse::<PublicKey>().unwrap())
 }
 
 /// Makes the flag `a`, and waits until hosts get it.

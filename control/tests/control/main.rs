@@ -29,6 +29,7 @@ mod restore;
 mod schedules;
 mod secure;
 mod segments;
+mod signing_keys;
 mod storm;
 mod streams;
 mod tokens;

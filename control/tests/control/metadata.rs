@@ -12,7 +12,7 @@ const PLACE: &str = "/api/v1/projects/shop/environments/test";
 const FLAGS: &str = "/api/v1/projects/shop/flags";
 
 fn trust(admin: &Client) -> Trust {
-    Trust::Key(admin.get(PLACE).expect(200)["publicKey"].as_str().unwrap().parse::<PublicKey>().unwrap())
+    Trust::from(admin.get(PLACE).expect(200)["publicKey"].as_str().unwrap().parse::<PublicKey>().unwrap())
 }
 
 /// The snapshot, once hosts get this revision.

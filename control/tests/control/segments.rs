@@ -20,7 +20,7 @@ pub(crate) fn snapshot(admin: &Client) -> Snapshot {
     let tag = format!("\"1.{}\"", environment["revision"]);
     eventually("hosts get it", || admin.get("/sync/v1/shop/test/snapshot").etag() == tag);
     let key = environment["publicKey"].as_str().unwrap().parse::<PublicKey>().unwrap();
-    Snapshot::open(&admin.get("/sync/v1/shop/test/snapshot").text, ENVIRONMENT, &Trust::Key(key)).unwrap()
+    Snapshot::open(&admin.get("/sync/v1/shop/test/snapshot").text, ENVIRONMENT, &Trust::from(key)).unwrap()
 }
 
 /// The ids of a list as a host comes by them: each part by its name, checked.

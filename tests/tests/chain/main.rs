@@ -12,6 +12,7 @@ mod outage;
 mod plane;
 mod report;
 mod restore;
+mod rotation;
 
 use std::net::TcpListener;
 use std::path::PathBuf;

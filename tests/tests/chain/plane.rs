@@ -170,7 +170,7 @@ impl Replica {
         text.lines().filter(|line| line.starts_with(beginning)).map(str::to_owned).collect()
     }
 
-    fn tell(&self, method: &str, path: &str, body: &Value) -> Value {
+    pub(crate) fn tell(&self, method: &str, path: &str, body: &Value) -> Value {
         let (status, text) = ask(method, self.port, &format!("/api/v1{path}"), &self.admin, Some(body.to_string()));
         assert!((200..300).contains(&status), "{method} {path}: {status} {text}");
         serde_json::from_str(&text).unwrap()

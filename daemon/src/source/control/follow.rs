@@ -103,7 +103,7 @@ impl Follower {
         parts: Parts,
         news: mpsc::Sender<News>,
     ) -> Self {
-        let state = State::new(spec.environment.clone(), spec.trust, saved, floor);
+        let state = State::new(spec.environment.clone(), spec.trust.clone(), saved, floor);
         Self {
             name: spec.to_string(),
             id,

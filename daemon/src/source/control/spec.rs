@@ -9,7 +9,10 @@ use hyper::Uri;
 
 use super::tls::{OwnFiles, TlsFiles};
 
-/// `control+https://HOST[:PORT][/BASE]/PROJECT/ENVIRONMENT[?token-file=PATH][&key=BASE64][&ca-file=PATH][&client-cert-file=PATH&client-key-file=PATH]`
+/// Nobody rotates through more keys at once; each costs a check of what is signed with none of them.
+const MOST_KEYS: usize = 8;
+
+/// `control+https://HOST[:PORT][/BASE]/PROJECT/ENVIRONMENT[?token-file=PATH][&key=BASE64]…[&ca-file=PATH][&client-cert-file=PATH&client-key-file=PATH]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ControlSpec {
     pub(super) tls: bool,
@@ -91,7 +94,8 @@ impl ControlSpec {
         let (mut certificate, mut own_key) = (None, None);
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            if seen.contains(&name) {
+            // Several keys are believed while one is replaced by another.
+            if seen.contains(&name) && name != "key" {
                 return Err(format!("parameter `{name}` is there twice"));
             }
             seen.push(name);
@@ -110,7 +114,13 @@ impl ControlSpec {
                 "client-key-file" => own_key = Some(path()?),
                 "key" => {
                     let key: PublicKey = value.parse().map_err(|error| format!("parameter `key`: {error}"))?;
-                    self.trust = Trust::Key(key);
+                    match &mut self.trust {
+                        Trust::Keys(keys) if keys.len() == MOST_KEYS => {
+                            return Err(format!("parameter `key` is there more than {MOST_KEYS} times"));
+                        }
+                        Trust::Keys(keys) => keys.push(key),
+                        Trust::Transport => self.trust = Trust::from(key),
+                    }
                 }
                 // Whatever it is called, it may hold a secret: its value is not repeated.
                 _ => {
@@ -186,9 +196,16 @@ mod tests {
         let spec = ControlSpec::parse(&url).expect("is good");
         assert_eq!((&*spec.host, spec.port, spec.tls), ("::1", 8443, true));
         assert_eq!(spec.path("stream"), "/base/x/sync/v1/shop/production/stream");
-        assert_eq!((spec.environment.as_str(), spec.trust), ("shop/production", Trust::Key(key)));
+        assert_eq!((spec.environment.as_str(), &spec.trust), ("shop/production", &Trust::from(key)));
         assert_eq!(spec.token_file.as_deref(), Some(std::path::Path::new("/etc/a token")));
         assert_eq!(spec.to_string(), "control+https://[::1]:8443/base/x/shop/production");
+
+        let next = SecretKey::from_seed(&[4; 32]).public();
+        let several = ControlSpec::parse(&format!("{url}&key={next}")).expect("is good");
+        assert_eq!(several.trust, Trust::Keys(vec![key, next]));
+        let keys = vec![format!("key={key}"); MOST_KEYS + 1].join("&");
+        let error = ControlSpec::parse(&format!("http://h/a/b?{keys}")).expect_err("too many");
+        assert!(error.contains("more than 8"), "{error}");
 
         let spec = ControlSpec::parse("http://localhost/shop/test/").expect("is good");
         assert_eq!((spec.port, spec.path("snapshot").as_str()), (80, "/sync/v1/shop/test/snapshot"));

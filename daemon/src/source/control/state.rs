@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn no_text_that_is_older_is_taken_be_it_signed_well() {
         let key = SecretKey::from_seed(&[1; 32]);
-        let mut state = State::new(ENVIRONMENT.to_owned(), Trust::Key(key.public()), Some(snapshot(2, 5).into()), None);
+        let mut state =
+            State::new(ENVIRONMENT.to_owned(), Trust::from(key.public()), Some(snapshot(2, 5).into()), None);
         for (epoch, revision) in [(2, 4), (1, 9)] {
             assert!(matches!(state.take_snapshot(&snapshot(epoch, revision).seal(&key)), Err(Refusal::Older { .. })));
         }
