@@ -7,7 +7,7 @@ use crate::host::{Host, n};
 use crate::plane::Plane;
 use crate::{are_built, eventually, free_port};
 
-/// Seconds of the outage; a minute is longer than every timeout in the chain.
+/// Seconds of the outage, for who can't wait: a minute is longer than every timeout in the chain, and the other tests run meanwhile.
 const VARIABLE: &str = "FLAGS_TEST_OUTAGE_SECONDS";
 
 #[test]
@@ -15,7 +15,7 @@ fn hosts_outlive_an_outage_and_catch_up_by_changes() {
     if !are_built() {
         return;
     }
-    let outage = std::env::var(VARIABLE).map_or(2, |text| text.parse().unwrap());
+    let outage = std::env::var(VARIABLE).map_or(60, |text| text.parse().unwrap());
     let plane = Plane::new();
     let ports = [free_port(), free_port()];
     let (first, second) = (plane.serve(ports[0]), plane.serve(ports[1]));
