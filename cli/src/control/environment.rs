@@ -1,5 +1,6 @@
 //! `flagsctl env`: the environments of a project.
 
+mod archive;
 mod key;
 mod set;
 mod transfer;
@@ -17,7 +18,7 @@ use crate::{
     value,
 };
 
-/// Look at and make environments, and take them back to earlier revisions
+/// Look at, make, change and archive environments, and take them back to earlier revisions
 #[derive(Args, Debug)]
 pub(crate) struct Environments {
     #[command(subcommand)]
@@ -26,11 +27,7 @@ pub(crate) struct Environments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the environments of a project
-    List {
-        #[command(flatten)]
-        target: Target,
-    },
+    List(List),
     /// Show an environment, with the public key that flagsd checks its flags with
     Show {
         #[command(flatten)]
@@ -44,6 +41,18 @@ enum Command {
     Clone(CloneFrom),
     Hosts(Hosts),
     Key(key::Key),
+    Archive(archive::Archive),
+    Restore(archive::Restore),
+}
+
+/// List the environments of a project
+#[derive(Args, Debug)]
+struct List {
+    /// The archived environments instead
+    #[arg(long)]
+    archived: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// Make an environment
@@ -114,7 +123,7 @@ struct Hosts {
 
 pub(crate) fn run(environments: &Environments, output: &mut Output) -> Result<Exit, Failure> {
     match &environments.command {
-        Command::List { target } => list(target, output),
+        Command::List(arguments) => list(arguments, output),
         Command::Show { target } => show(target, output),
         Command::Create(arguments) => create(arguments, output),
         Command::Set(arguments) => set::run(arguments, output),
@@ -124,12 +133,14 @@ pub(crate) fn run(environments: &Environments, output: &mut Output) -> Result<Ex
         Command::Clone(arguments) => clone(arguments, output),
         Command::Hosts(arguments) => hosts(arguments, output),
         Command::Key(arguments) => key::run(arguments, output),
+        Command::Archive(arguments) => archive::archive(arguments, output),
+        Command::Restore(arguments) => archive::restore(arguments, output),
     }
 }
 
-fn list(target: &Target, output: &mut Output) -> Result<Exit, Failure> {
-    let control = Control::open(target)?;
-    let environments = control.items(&control.in_project(&["environments"])?, &[], None)?;
+fn list(arguments: &List, output: &mut Output) -> Result<Exit, Failure> {
+    let control = Control::open(&arguments.target)?;
+    let environments = control.found(&control.in_project(&["environments"])?, None, arguments.archived)?;
     listed(output, &environments, "no environments", &["KEY", "NAME", "REVISION", "MADE"], |item| {
         let key = Cell::new(item["key"].as_str().unwrap_or_default());
         vec![key, name_of(item), Cell::new(item["revision"].to_string()), time_of(item, "createdMs")]
@@ -149,6 +160,9 @@ fn show(target: &Target, output: &mut Output) -> Result<Exit, Failure> {
     let mut facts = vec![("environment", Cell::new(control.place()?).look(Look::Bold))];
     if !text("name").is_empty() {
         facts.push(("name", Cell::new(text("name"))));
+    }
+    if environment["archived"] == true {
+        facts.push(("archived", Cell::new("yes: nothing in it can be changed, and hosts go on").look(Look::Warn)));
     }
     facts.push(("revision", Cell::new(environment["revision"].to_string())));
     facts.push(("epoch", Cell::new(environment["epoch"].to_string())));

@@ -127,8 +127,8 @@ fn row(entry: &Value) -> Vec<Cell> {
     const MOST: usize = 48;
     let text = |name: &str| entry[name].as_str().unwrap_or_default();
     let keys = |name: &str| entry[name].as_array().into_iter().flatten().filter_map(|item| item["key"].as_str());
-    let metadata = entry["metadata"].is_object().then_some("metadata");
-    let what: Vec<&str> = keys("flags").chain(keys("segments")).chain(metadata).collect();
+    let other = ["name", "metadata"].into_iter().filter(|name| entry[*name].is_object());
+    let what: Vec<&str> = keys("flags").chain(keys("segments")).chain(other).collect();
     vec![
         Cell::new(entry["revision"].to_string()),
         Cell::new(entry["timeMs"].as_i64().map(value::time_ms).unwrap_or_default()),

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::{
-    client::{Answer, ChangeArguments, Control, WriteArguments, listed, time_of, told},
+    client::{Answer, ChangeArguments, Control, listed, time_of, told},
     profile::Target,
 };
 use crate::{
@@ -35,7 +35,7 @@ enum Command {
         /// Its id
         id: String,
         #[command(flatten)]
-        write: WriteArguments,
+        change: ChangeArguments,
         #[command(flatten)]
         target: Target,
     },
@@ -53,7 +53,7 @@ pub(super) struct When {
 pub(crate) fn run(schedules: &Schedules, output: &mut Output) -> Result<Exit, Failure> {
     match &schedules.command {
         Command::List { pending, target } => list(*pending, target, output),
-        Command::Cancel { id, write, target } => cancel(id, write, target, output),
+        Command::Cancel { id, change, target } => cancel(id, change, target, output),
     }
 }
 
@@ -83,12 +83,12 @@ fn list(pending: bool, target: &Target, output: &mut Output) -> Result<Exit, Fai
     })
 }
 
-fn cancel(id: &str, write: &WriteArguments, target: &Target, output: &mut Output) -> Result<Exit, Failure> {
+fn cancel(id: &str, change: &ChangeArguments, target: &Target, output: &mut Output) -> Result<Exit, Failure> {
     let control = Control::open(target)?;
     let path = control.in_project(&["environments", control.environment_key()?, "schedules", id, "cancel"])?;
-    let done = control.write("POST", &path, None, write, None)?.body;
+    let done = control.write("POST", &path, None, &change.write, change.if_revision)?.body;
     let flag = done["flag"].as_str().unwrap_or_default();
-    told(output, &done, write, &format!("{flag} stays as it is: the scheduled change {id} is cancelled"))
+    told(output, &done, &change.write, &format!("{flag} stays as it is: the scheduled change {id} is cancelled"))
 }
 
 /// Schedules a change of a flag's configuration.

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    client::{Control, WriteArguments, listed, time_of, told},
+    client::{ChangeArguments, Control, WriteArguments, listed, time_of, told},
     profile::Target,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     value,
 };
 
-/// Look at, make, replace and end tokens
+/// Look at, make, replace and end tokens: of all, or of what the token at hand is for
 #[derive(Args, Debug)]
 pub(crate) struct Tokens {
     #[command(subcommand)]
@@ -35,9 +35,20 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    Show(Show),
     Create(Create),
     Revoke(Revoke),
     Rotate(Rotate),
+}
+
+/// Show a token, of which nothing secret is known
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  flagsctl token show 0123456789abcdef")]
+struct Show {
+    /// The token's id: the part between `flags_` and the next `_`
+    id: String,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// Make a token, which is shown this once
@@ -81,7 +92,7 @@ struct Revoke {
     /// The token's id: the part between `flags_` and the next `_`
     id: String,
     #[command(flatten)]
-    write: WriteArguments,
+    change: ChangeArguments,
     #[command(flatten)]
     target: Target,
 }
@@ -98,7 +109,7 @@ struct Rotate {
     #[command(flatten)]
     to: To,
     #[command(flatten)]
-    write: WriteArguments,
+    change: ChangeArguments,
     #[command(flatten)]
     target: Target,
 }
@@ -106,6 +117,7 @@ struct Rotate {
 pub(crate) fn run(tokens: &Tokens, output: &mut Output) -> Result<Exit, Failure> {
     match &tokens.command {
         Command::List { target } => list(target, output),
+        Command::Show(arguments) => show(arguments, output),
         Command::Create(arguments) => create(arguments, output),
         Command::Revoke(arguments) => revoke(arguments, output),
         Command::Rotate(arguments) => rotate(arguments, output),
@@ -114,31 +126,65 @@ pub(crate) fn run(tokens: &Tokens, output: &mut Output) -> Result<Exit, Failure>
 
 fn list(target: &Target, output: &mut Output) -> Result<Exit, Failure> {
     let tokens = Control::open(target)?.items("/tokens", &[], None)?;
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let row = |token: &Value| {
         let text = |name: &str| token[name].as_str().unwrap_or_default();
-        let time = |name: &str| token[name].as_i64();
-        let past = |name: &str| time(name).is_some_and(|at| i128::from(at) <= now_ms.cast_signed());
-        let state = if past("revokedMs") {
-            Cell::new("revoked").look(Look::Bad)
-        } else if past("expiresMs") {
-            Cell::new("expired").look(Look::Bad)
-        } else if time("revokedMs").is_some() {
-            Cell::new("ending").look(Look::Warn)
-        } else {
-            Cell::new("good").look(Look::Good)
-        };
         vec![
             Cell::new(text("id")),
             Cell::new(text("name")),
             Cell::new(text("scope")),
-            state,
+            state(token),
             time_of(token, "expiresMs"),
             time_of(token, "usedMs"),
         ]
     };
     let header = ["ID", "NAME", "SCOPE", "STATE", "EXPIRES", "LAST USED"];
     listed(output, &tokens, "no tokens", &header, row)
+}
+
+/// Whether it can be used now.
+fn state(token: &Value) -> Cell {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let time = |name: &str| token[name].as_i64();
+    let past = |name: &str| time(name).is_some_and(|at| i128::from(at) <= now_ms.cast_signed());
+    if past("revokedMs") {
+        Cell::new("revoked").look(Look::Bad)
+    } else if past("expiresMs") {
+        Cell::new("expired").look(Look::Bad)
+    } else if time("revokedMs").is_some() {
+        Cell::new("ending").look(Look::Warn)
+    } else {
+        Cell::new("good").look(Look::Good)
+    }
+}
+
+fn show(arguments: &Show, output: &mut Output) -> Result<Exit, Failure> {
+    let token = Control::open(&arguments.target)?.get(&format!("/tokens/{}", encoded(&arguments.id)))?.body;
+    if output.json {
+        output.document(&token)?;
+        return Ok(Exit::Done);
+    }
+    let text = |name: &str| token[name].as_str();
+    let place = match (text("project"), text("environment")) {
+        (Some(project), Some(environment)) => format!("{project}/{environment}"),
+        (project, _) => project.unwrap_or("everything").to_owned(),
+    };
+    let mut facts = vec![
+        ("token", Cell::new(text("id").unwrap_or_default()).look(Look::Bold)),
+        ("name", Cell::new(text("name").unwrap_or_default())),
+        ("scope", Cell::new(text("scope").unwrap_or_default())),
+        ("for", Cell::new(place)),
+        ("state", state(&token)),
+    ];
+    for (name, member) in
+        [("made", "createdMs"), ("expires", "expiresMs"), ("revoked", "revokedMs"), ("last used", "usedMs")]
+    {
+        if token[member].is_i64() {
+            facts.push((name, time_of(&token, member)));
+        }
+    }
+    facts.push(("revision", Cell::new(token["version"].to_string())));
+    output.facts(&facts)?;
+    Ok(Exit::Done)
 }
 
 fn create(arguments: &Create, output: &mut Output) -> Result<Exit, Failure> {
@@ -152,14 +198,15 @@ fn create(arguments: &Create, output: &mut Output) -> Result<Exit, Failure> {
     if let Some(at) = arguments.expires {
         body["expiresMs"] = json!(at);
     }
-    make(&control, "/tokens", &body, &arguments.to, &arguments.write, output)
+    make(&control, "/tokens", &body, &arguments.to, (&arguments.write, None), output)
 }
 
 fn rotate(arguments: &Rotate, output: &mut Output) -> Result<Exit, Failure> {
     let control = Control::open(&arguments.target)?;
     let path = format!("/tokens/{}/rotate", encoded(&arguments.id));
     let body = json!({"overlapSeconds": arguments.overlap});
-    make(&control, &path, &body, &arguments.to, &arguments.write, output)
+    let change = &arguments.change;
+    make(&control, &path, &body, &arguments.to, (&change.write, change.if_revision), output)
 }
 
 fn make(
@@ -167,12 +214,12 @@ fn make(
     path: &str,
     body: &Value,
     to: &To,
-    write: &WriteArguments,
+    (write, if_revision): (&WriteArguments, Option<i64>),
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     // First the file, then the token: one that could not be kept would be lost.
     let file = to.to.as_deref().filter(|_| !write.dry_run).map(new_file).transpose()?;
-    let answer = control.write("POST", path, Some(body), write, None);
+    let answer = control.write("POST", path, Some(body), write, if_revision);
     let mut made = match (answer, &to.to) {
         (Ok(answer), _) => answer.body,
         (Err(failure), Some(path)) if file.is_some() => {
@@ -221,6 +268,7 @@ fn new_file(path: &Path) -> Result<std::fs::File, Failure> {
 fn revoke(arguments: &Revoke, output: &mut Output) -> Result<Exit, Failure> {
     let control = Control::open(&arguments.target)?;
     let path = format!("/tokens/{}/revoke", encoded(&arguments.id));
-    let done = control.write("POST", &path, None, &arguments.write, None)?.body;
-    told(output, &done, &arguments.write, &format!("the token {} is revoked", arguments.id))
+    let change = &arguments.change;
+    let done = control.write("POST", &path, None, &change.write, change.if_revision)?.body;
+    told(output, &done, &change.write, &format!("the token {} is revoked", arguments.id))
 }

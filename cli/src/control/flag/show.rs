@@ -32,9 +32,8 @@ pub(crate) fn run(arguments: &Show, output: &mut Output) -> Result<Exit, Failure
     let environments = match control.environment_if_any() {
         Some(environment) => vec![environment.to_owned()],
         None => {
-            let listed = control.get(&control.in_project(&["environments"])?)?.body;
-            let keys = listed["items"].as_array().into_iter().flatten().filter_map(|item| item["key"].as_str());
-            keys.map(str::to_owned).collect()
+            let listed = control.items(&control.in_project(&["environments"])?, &[], None)?;
+            listed.iter().filter_map(|item| item["key"].as_str()).map(str::to_owned).collect()
         }
     };
     let mut configs = Map::new();
