@@ -46,7 +46,7 @@ use clap::{Parser, Subcommand};
 
 use config::{Config, Flags};
 use resource::token::{self, Place, Scope};
-use store::{Direction, Store};
+use store::{Direction, Location, Store};
 
 /// The control plane of libflags.
 #[derive(Debug, Parser)]
@@ -90,10 +90,10 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(flags) => Config::load(&flags).and_then(serve::serve),
-        Command::Init(flags) => with_store(&flags, init),
+        Command::Init(flags) => with_new_store(&flags, init),
         Command::Migrate { down, flags } => {
             let direction = if down { Direction::Down } else { Direction::Up };
-            with_store(&flags, async move |store| migrate(&store, direction).await)
+            with_new_store(&flags, async move |store| migrate(&store, direction).await)
         }
         Command::Backup { to, flags } => with_store(&flags, async move |store| Ok(store.back_up(to).await?)),
         Command::Openapi => print(&openapi::document()),
@@ -115,13 +115,26 @@ fn print(document: &serde_json::Value) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Does `work` on the database, which is there.
 fn with_store(flags: &Flags, work: impl AsyncFnOnce(Store) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let config = Config::load(flags)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (store, _) = Store::open(&config.database)?;
-        work(store).await
-    })
+    let database = prepared(flags)?;
+    runtime()?.block_on(async { work(command::open(&database).await?).await })
+}
+
+/// The same on one that may have to be made.
+fn with_new_store(flags: &Flags, work: impl AsyncFnOnce(Store) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let database = prepared(flags)?;
+    runtime()?.block_on(async { work(Store::open(&database)?.0).await })
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Where the database is; from now on the log says what goes wrong.
+fn prepared(flags: &Flags) -> anyhow::Result<Location> {
+    serve::start_log(flags.log_level.as_deref().unwrap_or("error"))?;
+    Ok(Config::load(flags)?.database)
 }
 
 async fn migrate(store: &Store, direction: Direction) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::resource::part;
 use crate::store::{Store, StoreError};
 use crate::tls::Tls;
-use crate::{listen, observe, retention, routes, scheduler, sync, trace};
+use crate::{command, listen, observe, retention, routes, scheduler, sync, trace};
 
 /// How often what is old is thrown away, and what tokens were used for is written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// Text on a terminal, JSON elsewhere.
-fn start_log(level: &str) -> anyhow::Result<()> {
+pub(crate) fn start_log(level: &str) -> anyhow::Result<()> {
     let level: tracing::Level = level.parse().with_context(|| format!("log_level = {level:?}"))?;
     // Who did what to tokens is written down whatever else is.
     let wanted = format!("{level},{}=info", routes::audit::TARGET);
@@ -70,10 +70,10 @@ fn raise_limit_of_files(streams: usize) {
 
 async fn work(config: Config) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    command::must_be_there(&config.database)?;
     let (store, news) = Store::open(&config.database)?;
     match store.missing_steps().await {
-        Ok(missing) if missing.is_empty() => {}
-        Ok(missing) => anyhow::bail!("the database lacks {}: run `flags-control migrate`", missing.join(", ")),
+        Ok(missing) => command::must_be_whole(&missing)?,
         // It may come back; nothing is served until then.
         Err(StoreError::Unavailable(why)) => tracing::warn!("the database is unavailable: {why}"),
         Err(error) => return Err(error.into()),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Client, Database, eventually, free_port};
+use crate::harness::{Client, Database, eventually, free_port, program};
 
 #[test]
 fn numbers_are_shown_at_the_management_address_only() {
@@ -41,4 +41,40 @@ fn a_request_keeps_its_id() {
     for bad in ["with space", "\"quoted\"", &"x".repeat(65)] {
         assert_eq!(id(bad).len(), 16, "{bad}");
     }
+}
+
+#[test]
+fn a_database_that_is_not_there_is_said_to_be_and_not_made_by_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.db");
+    let run = |arguments: &[&str]| {
+        let output =
+            program(&format!("sqlite:{}", path.display())).args(arguments).current_dir(folder.path()).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    std::fs::write(folder.path().join("f.json"), r#"{"flags":{}}"#).unwrap();
+    let commands: [&[&str]; 4] =
+        [&["backup", "copy.db"], &["export", "shop/test"], &["import", "shop/test", "f.json"], &["serve"]];
+    for (why, prepare) in [("there is no database", false), ("`flags-control init`", true)] {
+        if prepare {
+            std::fs::write(&path, "").unwrap();
+        }
+        for command in commands {
+            let (done, said) = run(command);
+            assert!(!done && said.contains(why), "{command:?}: {said}");
+            assert_eq!(path.exists(), prepare, "{command:?}");
+            assert!(!folder.path().join("copy.db").exists(), "an empty copy is none");
+        }
+    }
+    assert!(run(&["migrate"]).0);
+    assert!(run(&["migrate", "--down"]).0);
+    let (done, said) = run(&["backup", "copy.db"]);
+    assert!(!done && said.contains("run `flags-control migrate`"), "{said}");
+    let (done, said) = run(&["migrate", "--log-level", "loud"]);
+    assert!(!done && said.contains("log_level"), "{said}");
+    assert!(run(&["migrate"]).0 && run(&["backup", "copy.db"]).0);
+    // What is no refusal comes with its reason.
+    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA foreign_keys = OFF; DROP TABLE project").unwrap();
+    let (done, said) = run(&["export", "shop/test"]);
+    assert!(!done && said.contains("no such table: project"), "{said}");
 }
