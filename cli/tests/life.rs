@@ -82,6 +82,24 @@ fn an_environment_is_named_archived_and_restored() {
     assert!(staging(&["flag", "enable", "a"]).exits(3).stderr.contains("is archived"));
     let shown = plane.run(&["flag", "show", "a", "--env", "staging", "--json"]).exits(0).json();
     assert_eq!(shown["environments"]["staging"]["state"], "DISABLED");
+    // What files say of it is refused before anything is done, and left alone where it is so.
+    let folder = plane.files.path().join("flags");
+    std::fs::create_dir(&folder).expect("a folder");
+    let write = |environment: &str, text: &str| {
+        std::fs::write(folder.join(format!("{environment}.yaml")), text).expect("a file");
+    };
+    let file = "flags:\n  a:\n    state: STATE\n    variants: {'on': true, 'off': false}\n    defaultVariant: 'off'\n";
+    write("production", &file.replace("STATE", "ENABLED"));
+    write("staging", &file.replace("STATE", "ENABLED"));
+    for mode in ["--plan", "--yes"] {
+        let refused = plane.run(&["apply", "-f", "flags", mode]).exits(3);
+        assert!(refused.stdout.contains("~ a (staging)  "), "{refused:?}");
+        let said = "flagsctl: shop/staging is archived, and differs from its file: nothing was applied\n";
+        assert!(refused.stderr.starts_with(said), "{refused:?}");
+    }
+    assert_eq!(plane.config("a")["state"], "DISABLED");
+    write("staging", &file.replace("STATE", "DISABLED"));
+    assert!(plane.run(&["apply", "-f", "flags", "--yes"]).exits(0).stdout.ends_with("1 difference applied\n"));
     staging(&["env", "restore"]).exits(0).prints("shop/staging is back, and can be changed, at revision 6\n");
     staging(&["flag", "enable", "a"]).exits(0);
 }

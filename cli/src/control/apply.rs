@@ -121,6 +121,7 @@ pub(crate) fn run(arguments: &Apply, output: &mut Output) -> Result<Exit, Failur
             output.line(line)?;
         }
     }
+    must_be_open(&control, &steps, &wanted)?;
     let left = present.iter().filter(|(key, it)| !wanted.contains_key(*key) && it.flag["archived"] != true).count();
     let left = if arguments.prune { 0 } else { left };
     let confirmed = steps.is_empty() || arguments.yes || (!arguments.plan && confirmed(steps.len(), output)?);
@@ -155,6 +156,25 @@ pub(crate) fn run(arguments: &Apply, output: &mut Output) -> Result<Exit, Failur
         (false, true) => Exit::Wrong,
         (false, false) => Exit::No,
     })
+}
+
+/// Finds out before anything is written whether an environment in which something differs is archived.
+fn must_be_open(control: &Control, steps: &[Step], wanted: &BTreeMap<String, Wanted>) -> Result<(), Failure> {
+    let mut touched: BTreeSet<&str> = steps.iter().filter_map(|step| step.environment.as_deref()).collect();
+    for step in steps.iter().filter(|step| step.action == Action::Create) {
+        // A flag that is new is configured wherever a file has it.
+        if let Of::Flag(key) = &step.of {
+            touched.extend(wanted.get(key).into_iter().flat_map(|wanted| wanted.configs.keys().map(String::as_str)));
+        }
+    }
+    for environment in touched {
+        if control.get(&control.in_project(&["environments", environment])?)?.body["archived"] == true {
+            let place = format!("{}/{environment}", control.project_key()?);
+            return Err(Failure::new(format!("{place} is archived, and differs from its file: nothing was applied"))
+                .hint(format!("flagsctl env restore --env {environment}, or take its file away")));
+        }
+    }
+    Ok(())
 }
 
 fn confirmed(steps: usize, output: &mut Output) -> Result<bool, Failure> {

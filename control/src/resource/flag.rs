@@ -140,7 +140,11 @@ pub(crate) fn create(
     let environments = environment::lock_all(transaction, project)?;
     let flag = insert(transaction, project, key, body)?;
     for environment in &environments {
-        let config = configs.remove(&environment.key).unwrap_or_else(|| flag.body.first_config());
+        let config = match configs.remove(&environment.key) {
+            // Every environment gets every flag; what it does there is said where something may be said.
+            Some(config) => environment.must_be_open().map(|()| config)?,
+            None => flag.body.first_config(),
+        };
         let edits = vec![Edit { before: None, after: Configured { flag: flag.clone(), config } }];
         change::commit(transaction, environment, author, "flag.create", edits)
             .map_err(|problem| problem.within(&format!("/environments/{}", environment.key)))?;

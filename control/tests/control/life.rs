@@ -167,6 +167,9 @@ fn nothing_in_an_archived_project_is_changed_and_hosts_go_on() {
         let host = token(&server, json!({"name": "h", "scope": "sync", "project": "shop"}));
         let stream = host.stream("shop/test", None);
         assert_eq!(stream.next().kind, "snapshot");
+        let once = admin.with("idempotency-key", "before");
+        let config = format!("{TEST}/flags/a");
+        once.patch(&config, json!({"metadata": {"n": 1}})).expect(200);
         let seen = admin.get(SHOP).etag();
         admin.with("if-match", "\"9\"").post(&format!("{SHOP}/archive"), json!({})).expect(412);
         let archived = admin.with("if-match", &seen).post(&format!("{SHOP}/archive?comment=shut"), json!({}));
@@ -174,6 +177,9 @@ fn nothing_in_an_archived_project_is_changed_and_hosts_go_on() {
         assert_eq!(archived.expect(200)["archived"], true);
         assert_eq!(admin.post(&format!("{SHOP}/archive"), json!({})).etag(), "\"2\"", "it is archived already");
 
+        // What happened before is still answered so to who did not hear of it.
+        let again = once.patch(&config, json!({"metadata": {"n": 1}}));
+        assert_eq!((again.header("idempotency-replayed").as_str(), again.status), ("true", 200));
         assert_eq!(keys(&admin.get(PROJECTS).expect(200)), Vec::<&str>::new());
         assert_eq!(keys(&admin.get(&format!("{PROJECTS}?archived=true")).expect(200)), ["shop"]);
         admin.post(PROJECTS, json!({"key": "shop"})).expect(409);
@@ -193,6 +199,7 @@ fn nothing_in_an_archived_project_is_changed_and_hosts_go_on() {
         }
 
         // Hosts: what they have, also those that come now. The change is one without a flag.
+        assert!(stream.next_change().data.contains("\"n\":1"));
         let change = stream.next_change();
         assert_eq!((change.kind.as_str(), change.data.contains("\"flags\":{}")), ("change", true), "{}", change.data);
         let snapshot = host.get("/sync/v1/shop/test/snapshot");
@@ -240,6 +247,9 @@ fn no_write_slips_in_behind_the_archive() {
     on_both(|database| {
         let server = database.serve();
         let (admin, _) = shop(&server);
+        // Where there can be another replica, by that one.
+        let other = database.postgres.is_some().then(|| database.serve());
+        let closer = other.as_ref().unwrap_or(&server).admin();
         thread::scope(|scope| {
             let writers: Vec<_> = (0..4)
                 .map(|writer| {
@@ -262,7 +272,7 @@ fn no_write_slips_in_behind_the_archive() {
                 })
                 .collect();
             thread::sleep(Duration::from_millis(300));
-            admin.post(&format!("{SHOP}/archive"), json!({})).expect(200);
+            closer.post(&format!("{SHOP}/archive"), json!({})).expect(200);
             for writer in writers {
                 writer.join().unwrap();
             }
@@ -367,9 +377,12 @@ fn nothing_in_an_archived_environment_is_changed_and_it_is_whole_when_it_comes_b
 
         // What is changed of flags in all environments reaches it.
         let flags = format!("{SHOP}/flags");
-        let config = json!({"state": "ENABLED", "defaultVariant": "on"});
-        admin.post(&flags, json!({"key": "b", "environments": {"test": config}})).expect(201);
-        assert!(stream.next_change().data.contains("\"b\":{"));
+        let on = |place: &str| json!({place: {"state": "ENABLED", "defaultVariant": "on"}});
+        let there = admin.post(&flags, json!({"key": "b", "environments": on("test")}));
+        is_archived(there, "environment \"shop/test\"");
+        admin.post(&flags, json!({"key": "b", "environments": on("live")})).expect(201);
+        let change = stream.next_change();
+        assert!(change.data.contains("\"b\":{") && change.data.contains("DISABLED"), "{}", change.data);
         admin.patch(&format!("{flags}/a"), json!({"variants": {"on": true, "off": false, "new": true}})).expect(200);
         assert!(stream.next_change().data.contains("\"new\":true"));
         admin.post(&format!("{flags}/b/archive"), json!({})).expect(200);
@@ -414,7 +427,8 @@ fn nothing_in_an_archived_environment_is_changed_and_it_is_whole_when_it_comes_b
         admin.patch(&format!("{TEST}/flags/a"), json!({"defaultVariant": "new"})).expect(200);
         admin.patch(&format!("{TEST}/flags/c"), json!({"state": "ENABLED"})).expect(200);
         admin.post(&format!("{flags}/b/restore"), json!({})).expect(200);
-        assert_eq!(admin.get(&format!("{TEST}/flags/b")).expect(200)["state"], "ENABLED");
+        assert_eq!(admin.get(&format!("{LIVE}/flags/b")).expect(200)["state"], "ENABLED");
+        assert_eq!(admin.get(&format!("{TEST}/flags/b")).expect(200)["state"], "DISABLED");
         assert_eq!(scheduled(&schedule)["state"], "pending");
         admin.post(&format!("{TEST}/schedules/{schedule}/cancel"), json!({})).expect(200);
         // Every revision once: nothing was skipped meanwhile.
