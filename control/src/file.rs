@@ -3,6 +3,7 @@
 //! ```text
 //! {"metadata": {"flagSetId": "shop"},
 //!  "$evaluators": {"staff": RULE},
+//!  "$segments": {"staff": {"kind": "rule", "name": "Staff"}},
 //!  "flags": {"new-cart": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
 //!                         "targeting": {"if": [{"$ref": "staff"}, "on"]},
 //!                         "rollout": {…}, "owner": "web"}}}
@@ -22,6 +23,7 @@ use crate::model::{Config, FlagBody, FlagKind, check_key, escaped};
 use crate::parse::parse_value;
 use crate::problem::{Fault, Problem};
 use crate::resource::part::NewList;
+use crate::resource::segment::{FileSegment, SegmentKind};
 
 /// The members of a flag that mean the same in all environments.
 const ABOUT: [&str; 7] = ["type", "variants", "description", "owner", "tags", "kind", "expiresMs"];
@@ -42,6 +44,8 @@ pub(crate) struct File {
     pub(crate) flags: BTreeMap<String, FileFlag>,
     /// Of the flag set, where the file says anything of it.
     pub(crate) metadata: Option<Map<String, Value>>,
+    /// What it calls segments, by key: rules with their conditions, and lists.
+    pub(crate) segments: BTreeMap<String, (FileSegment, Option<Value>)>,
     /// Id lists that came with it, by key.
     pub(crate) lists: BTreeMap<String, NewList>,
 }
@@ -61,6 +65,7 @@ pub(crate) fn read(document: Document, lists: &BTreeSet<String>) -> Result<File,
         metadata.retain(|_, value| !value.is_null());
     }
     let (mut flags, mut faults) = (BTreeMap::new(), Vec::new());
+    let segments = segments(&whole["$segments"], &evaluators, lists, &mut faults);
     for raw in document.flags() {
         let json: Map<String, Value> = serde_json::from_str(raw.json()).map_err(broken)?;
         let key = raw.key();
@@ -74,7 +79,7 @@ pub(crate) fn read(document: Document, lists: &BTreeSet<String>) -> Result<File,
         }
     }
     if faults.is_empty() {
-        Ok(File { flags, metadata, lists: BTreeMap::new() })
+        Ok(File { flags, metadata, segments, lists: BTreeMap::new() })
     } else {
         Err(Problem::all_invalid(faults))
     }
@@ -110,6 +115,55 @@ fn with_lists(document: Document, lists: &BTreeSet<String>) -> Result<Document, 
             .map_err(|error| broken(error.to_string()))?,
     };
     Ok(document.with_lists(named_lists(lists.iter().cloned())))
+}
+
+/// What the member `$segments` says.
+fn segments(
+    member: &Value,
+    evaluators: &Map<String, Value>,
+    lists: &BTreeSet<String>,
+    faults: &mut Vec<Fault>,
+) -> BTreeMap<String, (FileSegment, Option<Value>)> {
+    let mut segments = BTreeMap::new();
+    let members = match member {
+        Value::Null => return segments,
+        Value::Object(members) => members,
+        _ => {
+            faults.push(Fault { pointer: "/$segments".to_owned(), detail: "segments by key are wanted".to_owned() });
+            return segments;
+        }
+    };
+    for (key, value) in members {
+        let read = check_key(key, "").and_then(|()| {
+            let segment: FileSegment = parse_value(value.clone())?;
+            let condition = evaluators.get(key).cloned();
+            match segment.kind {
+                SegmentKind::Rule if condition.is_none() => {
+                    Err(Problem::invalid("/kind", "a rule has its condition in `$evaluators`, and there is none"))
+                }
+                SegmentKind::List if !lists.contains(key) => {
+                    Err(Problem::invalid("/kind", "its ids do not come with the file, and there is no such segment"))
+                }
+                SegmentKind::Rule => Ok((segment, condition)),
+                SegmentKind::List => Ok((segment, None)),
+            }
+        });
+        match read {
+            Ok(segment) => drop(segments.insert(key.clone(), segment)),
+            Err(problem) => faults.extend(problem.within(&segment_place(key)).faults()),
+        }
+    }
+    segments
+}
+
+/// Where a segment stands in a file.
+pub(crate) fn segment_place(key: &str) -> String {
+    format!("/$segments/{}", escaped(key))
+}
+
+/// Where the condition of one does.
+pub(crate) fn rule_place(key: &str) -> String {
+    format!("/$evaluators/{}", escaped(key))
 }
 
 /// Where a flag stands in a file.
@@ -186,15 +240,26 @@ impl FileFlag {
     }
 }
 
-/// Flags and the metadata of their set as a file that [`read`] makes the same of.
-pub(crate) fn written(flags: &[Configured], metadata: &Map<String, Value>) -> Value {
-    let (mut shared, mut members) = (Map::new(), Map::new());
+/// Flags, segments and the metadata of their set as a file that [`read`] makes the same of.
+pub(crate) fn written(
+    flags: &[Configured],
+    segments: BTreeMap<String, (FileSegment, Option<Value>)>,
+    metadata: &Map<String, Value>,
+) -> Value {
+    let (mut shared, mut members, mut called) = (Map::new(), Map::new(), Map::new());
+    for (key, (segment, condition)) in segments {
+        called.insert(key.clone(), json!(segment));
+        shared.extend(condition.map(|condition| (key, condition)));
+    }
     for configured in flags {
         members.insert(configured.flag.key.clone(), written_flag(configured, &mut shared));
     }
     let mut file = Map::new();
     if !shared.is_empty() {
         file.insert("$evaluators".to_owned(), Value::Object(shared));
+    }
+    if !called.is_empty() {
+        file.insert("$segments".to_owned(), Value::Object(called));
     }
     file.insert("flags".to_owned(), Value::Object(members));
     if !metadata.is_empty() {

@@ -122,6 +122,16 @@ impl Problem {
         self
     }
 
+    /// Puts what is wrong below `from` below another place.
+    pub(crate) fn moved(mut self, from: &str, to: &str) -> Self {
+        for error in &mut self.errors {
+            if let Some(inside) = error.pointer.strip_prefix(from) {
+                error.pointer = format!("{to}{inside}");
+            }
+        }
+        self
+    }
+
     /// What is wrong with the body, each with its place.
     pub(crate) fn faults(self) -> Vec<Fault> {
         if self.errors.is_empty() { vec![Fault { pointer: String::new(), detail: self.detail }] } else { self.errors }

@@ -137,13 +137,14 @@ impl Import {
             Ok(imported) | Err(Stop::DryRun(imported)) => imported,
             Err(Stop::Problem(problem)) => return Err(failed(problem)),
         };
-        let Imported { revision, created, changed, unchanged, metadata, lists } = imported;
+        let Imported { revision, created, changed, unchanged, metadata, lists, segments } = imported;
         let (created, changed) = (created.len(), changed.len());
         let tried = if dry_run { "dry run, nothing was changed: " } else { "" };
         let metadata = if metadata { ", other metadata" } else { "" };
         let lists = if lists.is_empty() { String::new() } else { format!(", other ids in {}", lists.join(", ")) };
+        let segments = if segments.is_empty() { String::new() } else { format!(", segments {}", segments.join(", ")) };
         println!(
-            "{tried}{created} flags created, {changed} changed, {unchanged} as they were{metadata}{lists}, at revision {revision}"
+            "{tried}{created} flags created, {changed} changed, {unchanged} as they were{metadata}{lists}{segments}, at revision {revision}"
         );
         Ok(())
     }

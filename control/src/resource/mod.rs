@@ -10,6 +10,7 @@ pub(crate) mod part;
 pub(crate) mod project;
 pub(crate) mod schedule;
 pub(crate) mod segment;
+mod segment_file;
 pub(crate) mod signing_key;
 pub(crate) mod token;
 pub(crate) mod transfer;

@@ -40,6 +40,17 @@ pub(crate) struct SegmentBody {
     pub(crate) condition: Option<Json>,
 }
 
+/// A segment as a file has it, beside its condition in `$evaluators` or its ids in files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileSegment {
+    pub(crate) kind: SegmentKind,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) name: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) description: String,
+}
+
 /// A segment.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Segment {
@@ -237,63 +248,6 @@ pub(crate) fn restore(
     commit(transaction, environment, author, "segment.restore", Some(segment), after)
 }
 
-/// What makes lists of these: they come where they are new, and come back where they were archived. Then their parts are to be taken: [`take_parts`].
-///
-/// # Errors
-/// Where one is a rule.
-pub(super) fn set_lists(
-    transaction: &mut dyn Transaction,
-    environment: &Environment,
-    lists: &BTreeMap<String, NewList>,
-) -> Result<Vec<SegmentEdit>, Problem> {
-    let known = of_environment(transaction, environment.id)?;
-    let mut edits = Vec::new();
-    for (key, NewList { list, .. }) in lists {
-        let before = known.iter().find(|segment| segment.key == *key).cloned();
-        if before.as_ref().is_some_and(|segment| segment.kind == SegmentKind::Rule) {
-            let detail = format!("the segment {key:?} is a rule, and the file has a list of that name");
-            return Err(Problem::conflict(detail));
-        }
-        if before.as_ref().is_some_and(|old| old.archived_ms.is_none() && old.list.content() == list.content()) {
-            continue;
-        }
-        let now = now_ms();
-        let (list, changed_ms) = (list.clone(), now);
-        let after = match &before {
-            Some(old) if old.list.content() == list.content() => {
-                Segment { archived_ms: None, changed_ms, ..old.clone() }
-            }
-            Some(old) => Segment { list, archived_ms: None, changed_ms, ..old.clone() },
-            None => {
-                let (id, key) = (transaction.new_id()?, key.clone());
-                let (kind, body) = (SegmentKind::List, SegmentBody::default());
-                Segment { id, key, kind, body, list, archived_ms: None, created_ms: now, changed_ms, revision: 0 }
-            }
-        };
-        edits.push(SegmentEdit { before, after });
-    }
-    Ok(edits)
-}
-
-/// Makes the lists that [`set_lists`] gave of their parts, once they are there.
-pub(super) fn take_parts(
-    transaction: &mut dyn Transaction,
-    environment: &Environment,
-    lists: &BTreeMap<String, NewList>,
-    edits: &[SegmentEdit],
-) -> Result<(), Problem> {
-    for SegmentEdit { before, after } in edits {
-        if before.as_ref().is_some_and(|old| old.list.content() == after.list.content()) {
-            continue;
-        }
-        if let Some(part_id) = lists.get(&after.key).and_then(NewList::part_id) {
-            part::take(transaction, environment.id, after.id, part_id)?;
-        }
-        part::retire_others(transaction, after.id, &after.list)?;
-    }
-    Ok(())
-}
-
 /// The lists of an environment that hosts have, by key.
 pub(crate) fn lists(transaction: &mut dyn Transaction, environment_id: i64) -> Result<Vec<Segment>, StoreError> {
     let mut segments = of_environment(transaction, environment_id)?;
@@ -308,9 +262,13 @@ fn must_be_live(segment: &Segment) -> Result<(), Problem> {
     }
 }
 
-fn check(transaction: &mut dyn Transaction, environment_id: i64, segment: &Segment) -> Result<(), Problem> {
+pub(super) fn check_body(segment: &Segment) -> Result<(), Problem> {
     check_text(&segment.body.name, "/name")?;
-    check_text(&segment.body.description, "/description")?;
+    check_text(&segment.body.description, "/description")
+}
+
+fn check(transaction: &mut dyn Transaction, environment_id: i64, segment: &Segment) -> Result<(), Problem> {
+    check_body(segment)?;
     match (segment.kind, &segment.body.condition) {
         (SegmentKind::List, None) => Ok(()),
         (SegmentKind::List, Some(_)) => Err(Problem::invalid("/condition", "a list has ids, and no condition")),
@@ -478,7 +436,10 @@ pub(super) fn share_parts(
     Ok(())
 }
 
-fn of_environment(transaction: &mut dyn Transaction, environment_id: i64) -> Result<Vec<Segment>, StoreError> {
+pub(super) fn of_environment(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+) -> Result<Vec<Segment>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM segment WHERE environment_id = $1 ORDER BY key");
     transaction.rows(&sql, &[environment_id.into()])?.iter_mut().map(from).collect()
 }

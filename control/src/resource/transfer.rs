@@ -9,7 +9,8 @@ use serde_json::{Map, Value as Json, json};
 use super::change::{self, Author, Edit, Edits};
 use super::environment::Environment;
 use super::project::Project;
-use super::{flag, segment};
+use super::segment::{SegmentEdit, SegmentKind};
+use super::{flag, segment, segment_file};
 use crate::clock::now_ms;
 use crate::definition::Configured;
 use crate::evaluators;
@@ -33,6 +34,8 @@ pub(crate) struct Imported {
     pub(crate) metadata: bool,
     /// Keys of id lists that came with the file and are others now, or new.
     pub(crate) lists: Vec<String>,
+    /// Of segments that are new, or are something else now, by what the file says of them in `$segments`.
+    pub(crate) segments: Vec<String>,
 }
 
 /// Makes flags what a file says they are and do in an environment, and the flag set's metadata what it says: one change.
@@ -53,7 +56,8 @@ pub(crate) fn import(
     let mut imported = Imported::default();
     // By the environment's id.
     let mut edits: BTreeMap<i64, Vec<Edit>> = BTreeMap::new();
-    let segments = segment::all(transaction, target.id)?.rules;
+    let segment_edits = segment_file::edits(transaction, target, file)?;
+    let segments = segment_file::rules_after(transaction, target.id, &segment_edits)?.rules;
     for (key, wanted) in &file.flags {
         let mut config = wanted.config.clone();
         // What is a segment here stays one. Of some of its rules the others might mean another, so it is all of them or none.
@@ -102,17 +106,26 @@ pub(crate) fn import(
     imported.revision = target.revision;
     let metadata = file.metadata.clone().filter(|metadata| *metadata != target.metadata);
     imported.metadata = metadata.is_some();
-    let lists = segment::set_lists(transaction, target, &file.lists)?;
-    imported.lists = lists.iter().map(|edit| edit.after.key.clone()).collect();
+    for SegmentEdit { before, after } in &segment_edits {
+        let is_there = before.as_ref().is_some_and(|old| old.archived_ms.is_none());
+        let has_ids = before.as_ref().is_some_and(|old| old.list.content() == after.list.content());
+        if after.kind == SegmentKind::List && !(is_there && has_ids) {
+            imported.lists.push(after.key.clone());
+        }
+        let is_called_so = before.as_ref().is_some_and(|old| old.body == after.body);
+        if file.segments.contains_key(&after.key) && !(is_there && is_called_so) {
+            imported.segments.push(after.key.clone());
+        }
+    }
     for environment in environments {
         let is_target = environment.id == target.id;
         let flags = edits.remove(&environment.id).unwrap_or_default();
-        if flags.is_empty() && !(is_target && (imported.metadata || !lists.is_empty())) {
+        if flags.is_empty() && !(is_target && (imported.metadata || !segment_edits.is_empty())) {
             continue;
         }
         if is_target {
             let only = if let [only] = flags.as_slice() { Some(place(&only.after.flag.key)) } else { None };
-            let segments = lists.clone();
+            let segments = segment_edits.clone();
             let edits = Edits { flags, segments, metadata: metadata.clone(), ..Edits::default() };
             imported.revision = change::commit(transaction, environment, author, "environment.import", edits)
                 .map_err(|problem| problem.within(&only.unwrap_or_default()))?;
@@ -122,7 +135,7 @@ pub(crate) fn import(
             })?;
         }
     }
-    segment::take_parts(transaction, target, &file.lists, &lists)?;
+    segment_file::take_parts(transaction, target, &file.lists, &segment_edits)?;
     Ok(imported)
 }
 
@@ -150,7 +163,8 @@ pub(crate) fn export(transaction: &mut dyn Transaction, environment: &Environmen
             config.evaluators.entry(name).or_insert_with(|| rule.clone());
         }
     }
-    Ok(file::written(&flags, &environment.metadata))
+    let segments = segment_file::written(transaction, environment.id)?;
+    Ok(file::written(&flags, segments, &environment.metadata))
 }
 
 /// The same as hosts get it: any flagd gives the same answers with it.

@@ -172,12 +172,20 @@ fn a_file_has_the_rules_that_its_flags_share() {
             assert_eq!(admin.get(&format!("{TEST}/export{form}")).expect(200)["$evaluators"], shared, "{form}");
         }
         let file = admin.get(&format!("{TEST}/export")).expect(200);
-        // Where they are segments they stay that; elsewhere they become the flag's own.
+        let kind = json!({"kind": "rule"});
+        assert_eq!(file["$segments"], json!({"staff": kind, "testers": kind}));
+        // Where they are segments they stay that; elsewhere they become it, or the flag's own where nobody says that they are.
         let imported = admin.post(&format!("{TEST}/import"), file.clone()).expect(200);
         assert_eq!((&imported["changed"], &imported["unchanged"]), (&json!([]), &json!(1)));
         let live = "/api/v1/projects/shop/environments/live";
-        assert_eq!(admin.post(&format!("{live}/import"), file).expect(200)["changed"], json!(["a"]));
+        let mut unsaid = file.clone();
+        unsaid.as_object_mut().unwrap().remove("$segments");
+        assert_eq!(admin.post(&format!("{live}/import"), unsaid).expect(200)["changed"], json!(["a"]));
         assert_eq!(admin.get(&format!("{live}/flags/a")).expect(200)["evaluators"], shared);
+        let imported = admin.post(&format!("{live}/import"), file.clone()).expect(200);
+        assert_eq!((&imported["changed"], &imported["segments"]), (&json!(["a"]), &json!(["staff", "testers"])));
+        assert_eq!(admin.get(&format!("{live}/flags/a")).expect(200)["evaluators"], Value::Null);
+        assert_eq!(admin.get(&format!("{live}/export")).expect(200), file);
 
         // A rule of the flag's own refers to a segment as its targeting does.
         let own = json!({"targeting": {"if": [{"$ref": "mine"}, "on"]}, "evaluators": {"mine": {"!": [{"$ref": "testers"}]}}});

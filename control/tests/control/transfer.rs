@@ -236,7 +236,8 @@ fn what_is_imported_answers_as_the_file_does_and_so_does_its_export() {
             let again = admin.post(&format!("{path}/import"), export).expect(200);
             assert_eq!(
                 again,
-                json!({"revision": 2, "created": [], "changed": [], "unchanged": keys.len(), "metadata": false, "lists": []})
+                json!({"revision": 2, "created": [], "changed": [], "unchanged": keys.len(), "metadata": false, "lists": [],
+                    "segments": []})
             );
         }
         assert!(seen > 110, "only {seen} flags");
@@ -352,7 +353,7 @@ fn an_import_is_one_change_or_none() {
 
         let done = admin.post(&path, file).expect(200);
         let expected = json!({"revision": before + 1, "created": ["new"], "changed": ["old", "taken"], "unchanged": 0,
-            "metadata": false, "lists": []});
+            "metadata": false, "lists": [], "segments": []});
         assert_eq!(done, expected);
         assert_eq!((revision(&test), revision(&live)), (before + 1, before_live + 1));
         let config = |path: &str, key: &str| admin.get(&format!("{path}/flags/{key}")).expect(200)["state"].clone();
@@ -494,5 +495,70 @@ fn id_lists_come_and_go_as_files_beside_the_definition() {
         assert_eq!(problem["errors"][0]["pointer"], "/metadata/list.vip", "{problem}");
         let plain = admin.get(&format!("{test}/export")).expect(200);
         admin.post(&format!("{test}/import"), plain).expect(200);
+    });
+}
+
+/// What people call segments, and which are rules, is no business of hosts; it goes along all the same.
+#[test]
+fn segments_go_along_as_what_they_are() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        let (test, live) = ("/api/v1/projects/shop/environments/test", "/api/v1/projects/shop/environments/live");
+        let make = |at: &str, segment: Value| admin.post(&format!("{at}/segments"), segment).expect(201);
+        let staff = json!({"ends_with": [{"var": "email"}, "@shop.example"]});
+        make(test, json!({"key": "staff", "kind": "rule", "name": "Staff", "condition": staff}));
+        make(test, json!({"key": "vip", "kind": "list", "name": "VIPs"}));
+        // It refers to one that comes after it, and no flag refers to it.
+        let both = json!({"and": [{"$ref": "staff"}, {"in": [{"var": "targetingKey"}, {"var": "$lists.vip"}]}]});
+        make(test, json!({"key": "both", "kind": "rule", "description": "staff, and\nimportant", "condition": both}));
+        make(test, json!({"key": "unnamed", "kind": "list"}));
+        make(test, json!({"key": "gone", "kind": "rule", "condition": true}));
+        admin.post(&format!("{test}/segments/gone/archive"), json!({})).expect(200);
+        let file = admin.get(&format!("{test}/export")).expect(200);
+        let expected = json!({
+            "both": {"kind": "rule", "description": "staff, and\nimportant"}, "staff": {"kind": "rule", "name": "Staff"},
+            "vip": {"kind": "list", "name": "VIPs"},
+        });
+        assert_eq!((&file["$segments"], &file["$evaluators"]), (&expected, &json!({"both": both, "staff": staff})));
+
+        // The ids do not come with it: nothing of it happens where there is no such list.
+        let import = format!("{live}/import");
+        let refused = admin.post(&import, file.clone()).expect(422);
+        let pointers: Vec<_> = refused["errors"].as_array().unwrap().iter().map(|error| &error["pointer"]).collect();
+        assert!(pointers.contains(&&json!("/$segments/vip/kind")), "{refused}");
+        assert_eq!(admin.get(&format!("{live}/segments")).expect(200)["items"], json!([]));
+        make(live, json!({"key": "vip", "kind": "list", "name": "an older name"}));
+        make(live, json!({"key": "staff", "kind": "rule", "condition": false}));
+        admin.post(&format!("{live}/segments/staff/archive"), json!({})).expect(200);
+        let revision = admin.get(live).expect(200)["revision"].as_u64().unwrap();
+        let done = admin.post(&import, file.clone()).expect(200);
+        assert_eq!(done["segments"], json!(["both", "staff", "vip"]));
+        assert_eq!((&done["revision"], &done["lists"]), (&json!(revision + 1), &json!([])), "one change, no other ids");
+        assert_eq!(admin.get(&format!("{live}/export")).expect(200), file);
+        let again = admin.post(&import, file.clone()).expect(200);
+        assert_eq!((&again["segments"], &again["revision"]), (&json!([]), &json!(revision + 1)));
+
+        for (change, status, word) in [
+            (json!({"$segments": {"staff": {"kind": "list"}}}), 422, "/$segments/staff/kind"),
+            (json!({"$segments": {"none": {"kind": "rule"}}}), 422, "/$segments/none/kind"),
+            (json!({"$segments": {"staff": {"kind": "rule", "nam": "x"}}}), 422, "/$segments/staff/nam"),
+            (json!({"$segments": {"staff": {"kind": "rule", "name": "a\0"}}}), 422, "/$segments/staff/name"),
+            (json!({"$segments": {"a b": {"kind": "rule"}}}), 422, "/$segments/a b"),
+            (json!({"$segments": []}), 422, "/$segments"),
+            (json!({"$evaluators": {"staff": 7}}), 422, "/$evaluators/staff"),
+            (json!({"$evaluators": {"vip": true}, "$segments": {"vip": {"kind": "rule"}}}), 409, "is a list"),
+        ] {
+            let mut bad = file.clone();
+            for (name, member) in change.as_object().unwrap() {
+                match member {
+                    Value::Object(members) => members.iter().for_each(|(key, value)| bad[name][key] = value.clone()),
+                    other => bad[name] = other.clone(),
+                }
+            }
+            let refused = admin.post(&import, bad).expect(status);
+            assert!(refused.to_string().contains(word), "{word}: {refused}");
+        }
+        assert_eq!(admin.get(live).expect(200)["revision"], revision + 1);
     });
 }
