@@ -61,6 +61,22 @@ fn keys_that_look_like_sql_or_paths_find_nothing() {
                 reply.status,
                 reply.text
             );
+            for path in ["projects/KEY", "projects/shop/environments/KEY", "projects/KEY/environments/test"] {
+                let path = format!("/api/v1/{}", path.replace("KEY", key));
+                let body = || json!({"name": "x"});
+                let replies = [
+                    admin.get(&path),
+                    admin.patch(&path, body()),
+                    admin.with("if-match", "*").put(&path, body()),
+                    admin.post(&format!("{path}/archive"), body()),
+                    admin.post(&format!("{path}/restore"), body()),
+                    admin.get(&format!("/api/v1/tokens/{key}")),
+                    admin.post(&format!("/api/v1/tokens/{key}/revoke"), body()),
+                ];
+                for reply in replies {
+                    assert!([400, 404].contains(&reply.status), "{path}: {} {}", reply.status, reply.text);
+                }
+            }
         }
         for path in ["/sync/v1/shop/test/../../../api/v1/tokens", "/api/v1/../../etc/passwd", "//", "/api/v2/projects"]
         {
