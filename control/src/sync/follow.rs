@@ -191,10 +191,8 @@ async fn catch_up(store: &Store, hub: &Arc<Hub>, only: Option<i64>) -> Result<()
             Ordering::Equal => {}
             Ordering::Greater if standing.epoch == served.epoch && advance(store, &live).await? => {}
             Ordering::Greater => load(store, hub, id).await?,
-            Ordering::Less => {
-                lost::go_beyond(store, &live).await?;
-                load(store, hub, id).await?;
-            }
+            Ordering::Less if lost::go_beyond(store, &live).await? => load(store, hub, id).await?,
+            Ordering::Less => {}
         }
     }
     Ok(())
@@ -233,6 +231,10 @@ async fn load(store: &Store, hub: &Arc<Hub>, id: i64) -> Result<(), StoreError> 
     let loaded = store.read(move |transaction| read(transaction, id)).await?;
     let Some((path, project_id, secret, snapshot, changes)) = loaded else { return Ok(()) };
     if let Some(live) = hub.by_id(id) {
+        if snapshot.stamp.position() < live.stamp().position() {
+            // A standby was read, which follows: nobody is taken back for that.
+            return Ok(());
+        }
         live.replace(secret, snapshot, &changes);
         return Ok(());
     }

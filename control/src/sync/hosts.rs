@@ -105,16 +105,16 @@ impl Report {
 }
 
 impl Hosts {
-    /// Takes a report that came at `now_ms`; what is older than the first state of `known` is behind, what is newer than the last ahead.
-    pub(crate) fn take(&self, report: Report, known: RangeInclusive<EventId>, now_ms: i64) {
+    /// Takes a report that came at `now_ms`; what is older than the first state of `good` is behind, what is newer than the last ahead.
+    pub(crate) fn take(&self, report: Report, good: RangeInclusive<EventId>, now_ms: i64) {
         let view = HostView {
             epoch: report.epoch,
             revision: report.revision,
             published_ms: report.published_ns / 1_000_000,
             lag_ms: report.lag_ms(),
             reported_ms: now_ms,
-            behind: report.position() < *known.start(),
-            ahead: report.position() > *known.end(),
+            behind: report.position() < *good.start(),
+            ahead: report.position() > *good.end(),
             state: report.state,
             version: report.version,
             host: report.host.clone(),

@@ -18,15 +18,17 @@ const MOST_NAMED: usize = 100;
 /// How many flags of each.
 const MOST_FLAGS: usize = 20;
 
-/// Begins a new epoch of an environment whose database is behind what is served here; nothing where it is not, or somebody else has begun one.
-pub(super) async fn go_beyond(store: &Store, live: &Live) -> Result<(), StoreError> {
+/// Begins a new epoch of an environment whose database is behind what is served here.
+///
+/// False where it is not: it was a standby that was read, or somebody else has begun one, which the next look finds.
+pub(super) async fn go_beyond(store: &Store, live: &Live) -> Result<bool, StoreError> {
     let (id, served, seed) = (live.id, live.stamp(), live.seed());
     let beyond = served.clone();
     let begun = store.write(move |transaction| environment::go_beyond(transaction, id, &beyond, seed));
     let Some((epoch, revision)) =
         begun.await.map_err(|problem: Problem| StoreError::Unavailable(problem.detail().to_owned()))?
     else {
-        return Ok(());
+        return Ok(false);
     };
     counter!("flags_control_epochs_begun_total").increment(1);
     let Stamp { environment, .. } = &served;
@@ -46,7 +48,7 @@ pub(super) async fn go_beyond(store: &Store, live: &Live) -> Result<(), StoreErr
         let flags: Vec<&String> = change.flags.keys().chain(&change.removed).take(MOST_FLAGS).collect();
         tracing::error!(environment, revision = change.stamp.revision, ?flags, "lost: a change");
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Those changes, the newest first, up to the first that the database has.
