@@ -395,6 +395,15 @@ fn changes_are_scheduled_compared_and_taken_over() {
     plane.run(&["flag", "enable", "a"]).exits(0);
     plane.run(&["log", "diff", &from]).exits(1).prints("a\n  state  \"DISABLED\" → \"ENABLED\"\n");
     assert!(plane.run(&["log", "diff", "999"]).exits(3).stderr.contains("revisions"));
+    let lines = plane.run(&["log", "export", "--from", &from]).exits(0).stdout;
+    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = lines.iter().map(|entry| (entry["revision"].to_string(), entry["action"].clone()));
+    let next = (from.parse::<u64>().unwrap() + 1).to_string();
+    let expected = [(from.clone(), json!("schedule.apply")), (next.clone(), json!("flag.configure"))];
+    assert!(told.eq(expected), "{lines:?}");
+    let first = plane.run(&["log", "export", "--to", "1"]).exits(0).stdout;
+    assert!(first.starts_with("{\"revision\":1,") && first.lines().count() == 1, "{first}");
+    assert!(plane.run(&["log", "export", "--from", "0x"]).exits(2).stdout.is_empty());
 
     let cloned = plane.run(&["env", "clone", "--from", "production", "--env", "staging"]).exits(0).stdout;
     assert!(cloned.starts_with("shop/staging: 1 flag configured as in production, at revision "), "{cloned}");

@@ -40,6 +40,26 @@ pub(crate) struct Log {
 #[derive(Debug, Subcommand)]
 enum Command {
     Diff(Diff),
+    Export(Export),
+}
+
+/// Print the log as lines of JSON, the oldest first, for whoever keeps it elsewhere
+#[derive(Args, Debug)]
+#[command(after_help = "\
+What breaks off ends in an error: no part is taken for the whole.
+
+Examples:
+  flagsctl log export --env production > production.jsonl
+  flagsctl log export --env production --from 1201 >> production.jsonl")]
+struct Export {
+    /// The first revision [default: the first that the log still has]
+    #[arg(long, value_name = "REVISION")]
+    from: Option<u64>,
+    /// The last one [default: the current one]
+    #[arg(long, value_name = "REVISION")]
+    to: Option<u64>,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// Compare two revisions of an environment, flag by flag; with --json each as it was before and after
@@ -57,8 +77,10 @@ struct Diff {
 }
 
 pub(crate) fn run(arguments: &Log, output: &mut Output) -> Result<Exit, Failure> {
-    if let Some(Command::Diff(diff)) = &arguments.command {
-        return compare(diff, output);
+    match &arguments.command {
+        Some(Command::Diff(diff)) => return compare(diff, output),
+        Some(Command::Export(export)) => return print(export, output),
+        None => {}
     }
     if arguments.limit == 0 {
         return Err(Failure::Usage("--limit is at least 1".to_owned()));
@@ -68,6 +90,16 @@ pub(crate) fn run(arguments: &Log, output: &mut Output) -> Result<Exit, Failure>
     let query = [("flag", arguments.flag.as_deref().unwrap_or_default())];
     let entries = control.items(&path, &query, Some(arguments.limit))?;
     listed(output, &entries, "no changes", &["REVISION", "TIME", "WHO", "ACTION", "WHAT", "COMMENT"], row)
+}
+
+fn print(export: &Export, output: &mut Output) -> Result<Exit, Failure> {
+    let control = Control::open(&export.target)?;
+    let mut path = control.in_project(&["environments", control.environment_key()?, "changes", "export"])?;
+    let bounds = [("from", export.from), ("to", export.to)];
+    let bounds: Vec<String> = bounds.iter().filter_map(|(name, bound)| Some(format!("{name}={}", (*bound)?))).collect();
+    path.push_str(&format!("?{}", bounds.join("&")));
+    control.print(&path, "changes", output)?;
+    Ok(Exit::Done)
 }
 
 fn compare(diff: &Diff, output: &mut Output) -> Result<Exit, Failure> {

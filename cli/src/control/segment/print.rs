@@ -1,7 +1,5 @@
 //! `flagsctl segment ids`
 
-use std::io::Read;
-
 use clap::Args;
 
 use super::path;
@@ -23,13 +21,6 @@ pub(crate) struct Print {
 
 pub(crate) fn run(arguments: &Print, output: &mut Output) -> Result<Exit, Failure> {
     let control = Control::open(&arguments.target)?;
-    let mut ids = control.download(&path(&control, &[&arguments.key, "ids"])?)?;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match ids.read(&mut buffer) {
-            Ok(0) => return Ok(Exit::Done),
-            Ok(read) => output.raw(&buffer[..read])?,
-            Err(error) => return Err(Failure::new(format!("the control plane has not sent all ids: {error}"))),
-        }
-    }
+    control.print(&path(&control, &[&arguments.key, "ids"])?, "ids", output)?;
+    Ok(Exit::Done)
 }
