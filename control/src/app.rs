@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::auth::Auth;
 use crate::config::Config;
@@ -19,12 +19,6 @@ pub(crate) struct App {
     pub(crate) hub: Arc<Hub>,
     pub(crate) limits: Limits,
     pub(crate) parts: PartCache,
-    /// A place for each id list that is being uploaded.
-    pub(crate) uploads: Semaphore,
-    /// A place for each id list that is being downloaded.
-    pub(crate) downloads: Arc<Semaphore>,
-    /// A place for each file that is being imported.
-    pub(crate) imports: Arc<Semaphore>,
     /// Told true when the process is to end: streams end then.
     pub(crate) stopping: watch::Sender<bool>,
 }
@@ -34,9 +28,6 @@ impl App {
         Self {
             limits: Limits::new(&config.limits),
             parts: PartCache::new(config.sync.part_cache_bytes),
-            uploads: Semaphore::new(config.limits.uploads),
-            downloads: Arc::new(Semaphore::new(config.limits.downloads)),
-            imports: Arc::new(Semaphore::new(config.limits.imports)),
             config,
             auth: Arc::new(Auth::new(store.clone())),
             store,

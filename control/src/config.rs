@@ -127,6 +127,8 @@ pub(crate) struct LimitSettings {
     pub(crate) reports_per_second: u32,
     /// That this process holds.
     pub(crate) streams: usize,
+    /// Of the streams, uploads, downloads and imports that there may be at once: so many in a hundred are kept for tokens that hold few.
+    pub(crate) kept_percent: u8,
     /// Of all kinds that this process holds; others are closed at once.
     pub(crate) connections: usize,
     /// The same of one address, streams included; absent: a quarter of all. Hosts may share one, behind a proxy or a translated network.
@@ -168,6 +170,7 @@ impl Default for LimitSettings {
             address_burst: 20_000,
             reports_per_second: 2_000,
             streams: 12_000,
+            kept_percent: 16,
             connections: 16_000,
             address_connections: None,
             management_requests: 256,

@@ -19,6 +19,7 @@ use metrics::counter;
 
 use crate::addresses;
 use crate::config::LimitSettings;
+use crate::places::{NoPlace, Place, Places};
 use crate::problem::Problem;
 
 type ByToken = DefaultKeyedRateLimiter<String, StateInformationMiddleware>;
@@ -34,8 +35,10 @@ pub(crate) struct Limits {
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     /// By token, what hosts report.
     reports: DefaultKeyedRateLimiter<String>,
-    streams: Arc<AtomicUsize>,
-    most_streams: usize,
+    streams: Places,
+    uploads: Places,
+    downloads: Places,
+    imports: Places,
     /// Of the management API, under way.
     managing: Arc<AtomicUsize>,
     most_managing: usize,
@@ -62,11 +65,24 @@ tokio::task_local! {
     static FOUND: Cell<Option<Allowance>>;
 }
 
-/// A place among the admitted streams, or requests; dropped when that ends.
-#[derive(Debug)]
-pub(crate) struct Place(Arc<AtomicUsize>);
+/// What of one token's a process does many of at once, or for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A host's.
+    Stream,
+    /// Of an id list.
+    Upload,
+    /// Of an id list.
+    Download,
+    /// Of a file.
+    Import,
+}
 
-impl Drop for Place {
+/// A place among the requests of the management API; dropped when that ends.
+#[derive(Debug)]
+pub(crate) struct Managing(Arc<AtomicUsize>);
+
+impl Drop for Managing {
     fn drop(&mut self) {
         // ORDERING: Relaxed; the number alone counts.
         self.0.fetch_sub(1, Ordering::Relaxed);
@@ -84,8 +100,10 @@ impl Limits {
             sync: RateLimiter::keyed(quota(settings.sync_requests_per_second, settings.sync_burst)).with_middleware(),
             addresses: RateLimiter::keyed(quota(settings.address_requests_per_second, settings.address_burst)),
             reports: RateLimiter::keyed(quota(settings.reports_per_second, settings.reports_per_second)),
-            streams: Arc::default(),
-            most_streams: settings.streams,
+            streams: Places::new(settings.streams, settings.kept_percent),
+            uploads: Places::new(settings.uploads, settings.kept_percent),
+            downloads: Places::new(settings.downloads, settings.kept_percent),
+            imports: Places::new(settings.imports, settings.kept_percent),
             managing: Arc::default(),
             most_managing: settings.management_requests,
         }
@@ -123,15 +141,35 @@ impl Limits {
         check(&self.reports, &token_id.to_owned(), "hosts with this token have reported too often")
     }
 
-    /// Admits a stream.
+    /// Admits a stream, or work that takes long.
     ///
     /// # Errors
-    /// 503 where all places are taken.
-    pub(crate) fn stream(&self) -> Result<Place, Problem> {
-        place(&self.streams, self.most_streams).ok_or_else(|| {
-            counter!("flags_control_shed_total", "class" => "stream").increment(1);
-            let detail = "this process holds as many streams as it may";
-            Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail, 5)
+    /// 503 where all places are taken; 429 where the token has its share, and what is left is kept for others.
+    pub(crate) fn place(&self, kind: Kind, token_id: &str) -> Result<Place, Problem> {
+        let (places, class, problem, detail) = match kind {
+            Kind::Stream => {
+                (&self.streams, "stream", "too-many-streams", "this process holds as many streams as it may")
+            }
+            Kind::Upload => {
+                (&self.uploads, "upload", "too-many-uploads", "as many lists as may are being uploaded now")
+            }
+            Kind::Download => {
+                (&self.downloads, "download", "too-many-downloads", "as many lists as may are being downloaded now")
+            }
+            Kind::Import => {
+                (&self.imports, "import", "too-many-imports", "as many files as may are being imported now")
+            }
+        };
+        places.take(token_id).map_err(|none| match none {
+            NoPlace::Full => {
+                counter!("flags_control_shed_total", "class" => class).increment(1);
+                Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, problem, detail, 5)
+            }
+            NoPlace::Kept => {
+                counter!("flags_control_shares_refused_total", "class" => class).increment(1);
+                let detail = format!("this token has its share ({class}): what is left is kept for others");
+                Problem::come_back(StatusCode::TOO_MANY_REQUESTS, "share-taken", detail, 5)
+            }
         })
     }
 
@@ -139,12 +177,12 @@ impl Limits {
     ///
     /// # Errors
     /// 503 where too many are under way.
-    pub(crate) fn management(&self, class: Class) -> Result<Place, Problem> {
+    pub(crate) fn management(&self, class: Class) -> Result<Managing, Problem> {
         let (most, name) = match class {
             Class::Read => (self.most_managing.div_ceil(2), "read"),
             Class::Write => (self.most_managing, "write"),
         };
-        place(&self.managing, most).ok_or_else(|| {
+        managing(&self.managing, most).ok_or_else(|| {
             counter!("flags_control_shed_total", "class" => name).increment(1);
             let detail = "more is asked at once than this process does";
             Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail, 1)
@@ -223,10 +261,10 @@ fn check<K: Clone + Eq + Hash>(limiter: &DefaultKeyedRateLimiter<K>, key: &K, de
 }
 
 /// Takes a place, if one is left.
-fn place(taken: &Arc<AtomicUsize>, most: usize) -> Option<Place> {
+fn managing(taken: &Arc<AtomicUsize>, most: usize) -> Option<Managing> {
     // ORDERING: Relaxed; the number alone counts.
     let before = taken.fetch_add(1, Ordering::Relaxed);
-    let place = Place(Arc::clone(taken));
+    let place = Managing(Arc::clone(taken));
     (before < most).then_some(place)
 }
 
@@ -273,7 +311,7 @@ mod tests {
         assert_eq!(limits.management(Class::Read).expect_err("full").status(), StatusCode::SERVICE_UNAVAILABLE);
         let writes = [limits.management(Class::Write).expect("room"), limits.management(Class::Write).expect("room")];
         assert!(limits.management(Class::Write).is_err());
-        assert!(limits.stream().is_ok(), "hosts are not counted");
+        assert!(limits.place(Kind::Stream, "host").is_ok(), "hosts are not counted");
         drop((reads, writes));
         assert!(limits.management(Class::Read).is_ok());
     }
@@ -293,10 +331,13 @@ mod tests {
 
     #[test]
     fn a_stream_that_ends_makes_room() {
-        let limits = Limits::new(&LimitSettings { streams: 2, ..LimitSettings::default() });
-        let (first, _second) = (limits.stream().expect("room"), limits.stream().expect("room"));
-        assert_eq!(limits.stream().expect_err("full").status(), StatusCode::SERVICE_UNAVAILABLE);
+        let limits = Limits::new(&LimitSettings { streams: 3, ..LimitSettings::default() });
+        let stream = |token| limits.place(Kind::Stream, token);
+        let (first, _second) = (stream("a").expect("room"), stream("a").expect("room"));
+        assert_eq!(stream("a").expect_err("its share").status(), StatusCode::TOO_MANY_REQUESTS);
+        let _third = stream("b").expect("kept for others");
+        assert_eq!(stream("c").expect_err("full").status(), StatusCode::SERVICE_UNAVAILABLE);
         drop(first);
-        assert!(limits.stream().is_ok());
+        assert!(stream("c").is_ok());
     }
 }

@@ -28,6 +28,7 @@ mod observe;
 mod openapi;
 mod parse;
 mod patient;
+mod places;
 mod problem;
 mod resource;
 mod retention;

@@ -70,7 +70,7 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
     );
     describe_counter!(
         "flags_control_connections_cut_total",
-        "Connections closed since nothing was read of what was sent"
+        "Connections closed since what was sent was not read, or too slowly"
     );
     describe_counter!("flags_control_tls_failures_total", "Connections that did not come to speak TLS");
     describe_gauge!(
@@ -84,7 +84,11 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
     );
     describe_counter!(
         "flags_control_shed_total",
-        "Requests turned away for being too many at once, by class: read, write, stream"
+        "Requests turned away for being too many at once, by class: read, write, stream, upload, download, import"
+    );
+    describe_counter!(
+        "flags_control_shares_refused_total",
+        "Requests turned away since their token holds many places and the last are kept for others, by class: stream, upload, download, import"
     );
     describe_histogram!(
         "flags_control_store_seconds",
@@ -127,8 +131,11 @@ async fn add_up(handle: PrometheusHandle, every: Duration) {
 
 /// What has not happened yet is there as a zero: an alert on its growth could not see it appear.
 fn begin() {
-    for class in ["read", "write", "stream"] {
+    for class in ["read", "write", "stream", "upload", "download", "import"] {
         counter!("flags_control_shed_total", "class" => class).absolute(0);
+    }
+    for class in ["stream", "upload", "download", "import"] {
+        counter!("flags_control_shares_refused_total", "class" => class).absolute(0);
     }
     for result in ["taken", "refused"] {
         counter!("flags_control_tls_reloads_total", "result" => result).absolute(0);

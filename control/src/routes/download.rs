@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use flags_sync::list::Merge;
@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::segment::{SegmentPlace, must_be_list, seen};
 use crate::app::App;
 use crate::auth::Access;
+use crate::limit::Kind;
 use crate::problem::Problem;
 use crate::resource::part;
 use crate::resource::segment::Segment;
@@ -40,12 +41,10 @@ pub(super) async fn show_ids(
     access: Access,
     Path(place): Path<SegmentPlace>,
 ) -> Result<Response, Problem> {
+    let token_id = access.token_id().to_owned();
     let (_, segment) = seen(&app, access, place).await?;
     must_be_list(&segment)?;
-    let Ok(held) = Arc::clone(&app.downloads).try_acquire_owned() else {
-        let detail = "as many lists as may are being downloaded now";
-        return Err(Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "too-many-downloads", detail, 5));
-    };
+    let held = app.limits.place(Kind::Download, &token_id)?;
     let (give, take) = mpsc::channel(WAITING);
     let limits = &app.config.limits;
     let reader = Reader {

@@ -18,6 +18,7 @@ use super::request::{Answer, Asked, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
 use crate::ids::{self, Lines, Most, Sorted};
+use crate::limit::Kind;
 use crate::model::patched;
 use crate::parse::parse_value;
 use crate::problem::Problem;
@@ -224,10 +225,7 @@ async fn upload(app: Arc<App>, place: SegmentPlace, request: Request, batch: Bat
     environment.must_be_open()?;
     must_be_list(&segment)?;
     check(&write, &segment)?;
-    let Ok(_place) = app.uploads.try_acquire() else {
-        let detail = "as many lists as may are being uploaded now";
-        return Err(Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "too-many-uploads", detail, 5));
-    };
+    let _place = app.limits.place(Kind::Upload, write.access.token_id())?;
     let limits = &app.config.limits;
     let most = Most { bytes: limits.upload_bytes, ids: limits.segment_ids };
     let mut sorted = ids::read(body, format, packed, most).await?;

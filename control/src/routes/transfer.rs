@@ -7,13 +7,13 @@ use axum::http::StatusCode;
 use libflags::definition::{Document, Format, Limits};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::place::{readable, writable_project};
 use super::request::{Answer, Asked, Write};
 use crate::app::App;
 use crate::auth::Access;
 use crate::file;
+use crate::limit::Kind;
 use crate::problem::Problem;
 use crate::resource::token::Scope;
 use crate::resource::{change, environment, segment, transfer};
@@ -48,7 +48,7 @@ pub(super) async fn import(
 ) -> Result<Answer, Problem> {
     let (mut parts, body) = request.into_parts();
     let write = Write::without_body(&mut parts, &app).await?;
-    let place = place_of(&app)?;
+    let place = Arc::new(app.limits.place(Kind::Import, write.access.token_id())?);
     let mut write = write.with_body(parts, body, &app).await?;
     // What is made of the body from here on is the body itself: nothing else refers to it.
     let text = String::from_utf8(std::mem::take(&mut write.body).into())
@@ -80,12 +80,4 @@ pub(super) async fn import(
             Answer::new(StatusCode::OK, &imported)
         })
         .await
-}
-
-/// A place among the files that are imported at once.
-fn place_of(app: &App) -> Result<Arc<OwnedSemaphorePermit>, Problem> {
-    Arc::clone(&app.imports).try_acquire_owned().map(Arc::new).map_err(|_| {
-        let detail = "as many files as may are being imported now";
-        Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "too-many-imports", detail, 5)
-    })
 }

@@ -22,7 +22,8 @@ use super::Live;
 use super::live::{Next, Sealed};
 use crate::app::App;
 use crate::auth::Access;
-use crate::limit::Place;
+use crate::limit::Kind;
+use crate::places::Place;
 use crate::problem::Problem;
 use crate::tls::ClientCertified;
 use crate::trace;
@@ -83,7 +84,7 @@ pub(crate) async fn stream(
     // Before the token is looked at: a change of tokens meanwhile is one that the stream has to look at.
     let tokens = app.auth.changes();
     let (live, access) = admit(&app, &project, &environment, certified, &peer, &headers).await?;
-    let place = app.limits.stream()?;
+    let place = app.limits.place(Kind::Stream, access.token_id())?;
     let at = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let stream = Stream {
         news: live.subscribe(),

@@ -34,7 +34,14 @@ pub(crate) fn filled(path: &str, project: &str, environment: &str) -> String {
 }
 
 /// A request of which a part of the body is sent.
-fn begun(server: &Server, client: &Client, method: &str, path: &str, length: usize, more: &str) -> TcpStream {
+pub(crate) fn begun(
+    server: &Server,
+    client: &Client,
+    method: &str,
+    path: &str,
+    length: usize,
+    more: &str,
+) -> TcpStream {
     let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let token = client.token();
@@ -47,7 +54,7 @@ fn begun(server: &Server, client: &Client, method: &str, path: &str, length: usi
 }
 
 /// Waits until the body of a request that expects it is asked for: the token was looked at, and the place taken.
-fn is_asked_for_its_body(mut stream: &TcpStream) {
+pub(crate) fn is_asked_for_its_body(mut stream: &TcpStream) {
     let mut go_on = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
     stream.read_exact(&mut go_on).unwrap();
     assert!(go_on.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&go_on));

@@ -29,6 +29,7 @@ mod restore;
 mod schedules;
 mod secure;
 mod segments;
+mod shares;
 mod signing_keys;
 mod storm;
 mod streams;

@@ -111,7 +111,7 @@ fn a_storm_of_hosts_that_come_back_is_admitted_as_far_as_there_are_places() {
     let (port, management) = (free_port(), free_port());
     let config = format!(
         "management = \"127.0.0.1:{management}\"\n[sync]\nheartbeat_ms = 500\n\
-         [limits]\nstreams = {PLACES}\naddress_requests_per_second = 1000000\naddress_burst = 1000000\n"
+         [limits]\nstreams = {PLACES}\nkept_percent = 0\naddress_requests_per_second = 1000000\naddress_burst = 1000000\n"
     );
     let mut server = database.serve_at(port, &config);
     let admin = server.furnished();

@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
-use crate::harness::{Client, Database, PATIENCE, Server, eventually};
+use crate::harness::{Client, Database, PATIENCE, Server, eventually, free_port, metric};
 
 const FLAGS: &str = "/api/v1/projects/shop/flags";
 const CONFIG: &str = "/api/v1/projects/shop/environments/test/flags/a";
@@ -77,6 +77,17 @@ fn a_stream_that_is_ahead_gets_what_there_is_though_changes_flow() {
 
 /// Asks for a stream, and says what was answered; what follows is never read.
 fn ask_for_a_stream(server: &Server, token: &str) -> (TcpStream, u16) {
+    ask_for_a_stream_after(server, token, "")
+}
+
+/// Asks for one from revision 2 on.
+fn ask_for_all(server: &Server, token: &str) -> TcpStream {
+    let (stream, status) = ask_for_a_stream_after(server, token, "last-event-id: 1.2\r\n");
+    assert_eq!(status, 200);
+    stream
+}
+
+fn ask_for_a_stream_after(server: &Server, token: &str, after: &str) -> (TcpStream, u16) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     let mut stream = runtime.block_on(async {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -86,12 +97,43 @@ fn ask_for_a_stream(server: &Server, token: &str) -> (TcpStream, u16) {
     });
     stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let head = format!("GET /sync/v1/shop/test/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    let head =
+        format!("GET /sync/v1/shop/test/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n{after}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut status = [0; 12];
     stream.read_exact(&mut status).unwrap();
     let status = std::str::from_utf8(&status).unwrap().trim_start_matches("HTTP/1.1 ").parse().unwrap();
     (stream, status)
+}
+
+/// Reads so much each tenth of a second while `goes_on`.
+fn read_slowly(mut stream: &TcpStream, at_once: usize, goes_on: impl Fn() -> bool) {
+    let mut taken = vec![0; at_once];
+    while goes_on() && matches!(stream.read(&mut taken), Ok(length) if length > 0) {
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn who_reads_a_trickle_is_cut_and_leaves_its_place() {
+    let database = Database::sqlite();
+    let management = free_port();
+    let server =
+        database.serve_with(&format!("management = \"127.0.0.1:{management}\"\n[limits]\nwrite_seconds = 2\n"));
+    let admin = with_flag(&server);
+    // More than sockets hold, so that it takes a reader to send it.
+    let much = "x".repeat(128 << 10);
+    for n in 0..160 {
+        admin.patch(CONFIG, json!({"metadata": {"n": format!("{n}{much}")}})).expect(200);
+    }
+    let cut = || metric(management, "flags_control_connections_cut_total") as u32;
+    let streams = || metric(management, "flags_control_streams{environment=\"shop/test\"}") as u32;
+    // 4 KB a second. What was given to the kernel by then still comes after the end.
+    let trickle = ask_for_all(&server, admin.token());
+    let start = Instant::now();
+    read_slowly(&trickle, 400, || cut() == 0 && start.elapsed() < PATIENCE);
+    assert_eq!(cut(), 1);
+    eventually("its place is free", || streams() == 0);
 }
 
 #[test]
