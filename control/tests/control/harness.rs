@@ -146,6 +146,11 @@ pub(crate) fn metric(port: u16, sample: &str) -> f64 {
     value.unwrap_or_else(|| panic!("no {sample} in {text}")).parse().unwrap()
 }
 
+/// The same of a number of things.
+pub(crate) fn counted(port: u16, sample: &str) -> u64 {
+    format!("{:.0}", metric(port, sample)).parse().unwrap()
+}
+
 /// The program, serving.
 pub(crate) struct Server {
     pub(crate) url: String,

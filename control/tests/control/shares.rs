@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use serde_json::json;
 
 use crate::admission::{begun, is_asked_for_its_body};
-use crate::harness::{Client, Database, PATIENCE, Server, eventually, free_port, metric};
+use crate::harness::{Client, Database, PATIENCE, Server, counted, eventually, free_port};
 
 const TEST: &str = "/api/v1/projects/shop/environments/test";
 
@@ -58,8 +58,8 @@ fn a_fleet_with_one_token_leaves_places_for_streams_of_others() {
     let refused = late.get("/sync/v1/shop/test/stream");
     assert_eq!(refused.status, 503);
     assert!(refused.text.contains("too-many-streams"), "{}", refused.text);
-    assert_eq!(metric(management, "flags_control_shares_refused_total{class=\"stream\"}") as u32, 2);
-    assert_eq!(metric(management, "flags_control_shed_total{class=\"stream\"}") as u32, 1);
+    assert_eq!(counted(management, "flags_control_shares_refused_total{class=\"stream\"}"), 2);
+    assert_eq!(counted(management, "flags_control_shed_total{class=\"stream\"}"), 1);
     // Whoever is refused is served by the snapshot.
     assert_eq!(fleet.get("/sync/v1/shop/test/snapshot").status, 200);
     drop(held);
@@ -78,7 +78,7 @@ fn one_token_leaves_room_for_uploads_imports_and_downloads_of_others() {
     let ids = format!("{TEST}/segments/a/ids");
 
     // Of four of each, one token gets three.
-    let class = |class: &str| metric(management, &format!("flags_control_shares_refused_total{{class=\"{class}\"}}"));
+    let class = |class: &str| counted(management, &format!("flags_control_shares_refused_total{{class=\"{class}\"}}"));
     for (path, name) in [(format!("{ids}/add"), "upload"), (format!("{TEST}/import"), "import")] {
         let begin = |client: &Client| begun(&server, client, "POST", &path, 30_000_000, "expect: 100-continue\r\n");
         let held: Vec<_> = (0..3).map(|_| begin(&greedy)).collect();
@@ -88,7 +88,7 @@ fn one_token_leaves_room_for_uploads_imports_and_downloads_of_others() {
         assert!(refused.text.contains("share-taken"), "{}", refused.text);
         let one_more = begin(&other);
         is_asked_for_its_body(&one_more);
-        assert_eq!(class(name) as u32, 1);
+        assert_eq!(class(name), 1);
     }
 
     // More than what lies between holds, so that a download goes on until it is read.
@@ -99,5 +99,5 @@ fn one_token_leaves_room_for_uploads_imports_and_downloads_of_others() {
     assert!(held.iter().all(|(_, status, _)| *status == 200));
     assert_eq!(ask(&server, &greedy, &ids).1, 429);
     assert_eq!(ask(&server, &other, &ids).1, 200);
-    assert_eq!(class("download") as u32, 1);
+    assert_eq!(class("download"), 1);
 }

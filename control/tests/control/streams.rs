@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
-use crate::harness::{Client, Database, PATIENCE, Server, eventually, free_port, metric};
+use crate::harness::{Client, Database, PATIENCE, Server, counted, eventually, free_port};
 
 const FLAGS: &str = "/api/v1/projects/shop/flags";
 const CONFIG: &str = "/api/v1/projects/shop/environments/test/flags/a";
@@ -126,8 +126,8 @@ fn who_reads_a_trickle_is_cut_and_leaves_its_place() {
     for n in 0..160 {
         admin.patch(CONFIG, json!({"metadata": {"n": format!("{n}{much}")}})).expect(200);
     }
-    let cut = || metric(management, "flags_control_connections_cut_total") as u32;
-    let streams = || metric(management, "flags_control_streams{environment=\"shop/test\"}") as u32;
+    let cut = || counted(management, "flags_control_connections_cut_total");
+    let streams = || counted(management, "flags_control_streams{environment=\"shop/test\"}");
     // 4 KB a second. What was given to the kernel by then still comes after the end.
     let trickle = ask_for_all(&server, admin.token());
     let start = Instant::now();
