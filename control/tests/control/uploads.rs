@@ -86,7 +86,7 @@ fn an_answer_does_not_wait_for_the_rest_of_the_body() {
 #[test]
 fn of_an_upload_that_came_to_nothing_nothing_is_left() {
     on_both(|database| {
-        let server = database.serve_with("[limits]\nsegment_ids = 1000\n");
+        let server = database.serve_with("[limits]\nsegment_ids = 1000\nkept_percent = 0\n");
         let admin = furnished(&server);
         let add = |from: usize, number: usize| {
             let ids = (from..from + number).map(|id| format!("user-{id}\n")).collect();
