@@ -103,8 +103,9 @@ impl Sorted {
 /// What is wrong with the body: 422 with the line, 413, 408, and 400 where it broke off.
 pub(crate) async fn read(body: Body, format: ListFormat, packed: bool, most: Most) -> Result<Sorted, Problem> {
     let (give, take) = mpsc::channel(WAITING);
-    let reading =
-        tokio::task::spawn_blocking(move || sort(Incoming { pieces: take, piece: Bytes::new() }, format, packed, most));
+    let reading = tokio::task::spawn_blocking(move || {
+        sort(Incoming { pieces: take, piece: Bytes::new(), is_whole: false }, format, packed, most)
+    });
     let mut pieces = body.into_data_stream();
     loop {
         let piece = match timeout(PAUSE, pieces.next()).await {
@@ -129,14 +130,19 @@ pub(crate) async fn read(body: Body, format: ListFormat, packed: bool, most: Mos
 struct Incoming {
     pieces: mpsc::Receiver<Option<io::Result<Bytes>>>,
     piece: Bytes,
+    /// It has come to its end: a reader asks once more after a last line that does not end.
+    is_whole: bool,
 }
 
 impl Read for Incoming {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
+            if self.is_whole {
+                return Ok(0);
+            }
             match self.pieces.blocking_recv() {
                 Some(Some(piece)) => self.piece = piece?,
-                Some(None) => return Ok(0),
+                Some(None) => self.is_whole = true,
                 // The request was dropped.
                 None => return Err(io::ErrorKind::ConnectionAborted.into()),
             }

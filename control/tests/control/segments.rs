@@ -257,6 +257,13 @@ fn ids_come_in_each_format_and_bad_ones_change_nothing() {
         let put = |kind: &str, body: &str| {
             admin.with("content-type", kind).send("PUT", &format!("{SEGMENTS}/l/ids"), Some(body.to_owned()))
         };
+        // A last line need not end.
+        for (kind, body) in [("text/plain", "b\na"), ("text/csv", "id\nb\na"), ("application/x-ndjson", "\"b\"\n\"a\"")]
+        {
+            put("text/plain", "x\n").expect(200);
+            put(kind, body).expect(200);
+            assert_eq!(ids(&admin, "l"), ["a", "b"], "{kind}");
+        }
         put("text/csv; charset=utf-8", "id,name\n\" b,\"\"'; DROP TABLE part; --\",x\na,y\n").expect(200);
         assert_eq!(ids(&admin, "l"), [" b,\"'; DROP TABLE part; --", "a"]);
         put("application/x-ndjson", "{\"id\": 7}\n\"\\u00e9\"\n").expect(200);
