@@ -36,6 +36,7 @@ mod routes;
 mod scheduler;
 mod serve;
 mod store;
+mod strict;
 mod sync;
 mod tls;
 mod trace;

@@ -230,6 +230,10 @@ pub(crate) fn escaped(name: &str) -> String {
 /// # Errors
 /// Where that is none.
 pub(crate) fn patched<T: Serialize + DeserializeOwned>(old: &T, patch: Value) -> Result<T, Problem> {
+    if !patch.is_object() {
+        // By RFC 7396 it would be all there is then; nobody means that, and tools write an empty object so.
+        return Err(Problem::invalid("", "a patch is an object of the members that become something else"));
+    }
     let mut whole = json!(old);
     let mut patch = patch;
     if let (Some(members), Some(changes)) = (whole.as_object_mut(), patch.as_object_mut()) {
@@ -321,7 +325,9 @@ mod tests {
             patched::<Value>(&json!({"condition": {"var": "a"}}), json!({"condition": {"!": 1}})).unwrap(),
             json!({"condition": {"!": 1}})
         );
-        assert_eq!(patched::<Value>(&json!({"a": 1}), json!([1])).unwrap(), json!([1]));
+        for patch in [json!([]), json!([1]), json!(null), json!("a"), json!(1)] {
+            assert!(patched::<Value>(&json!({"a": 1}), patch).is_err());
+        }
     }
 
     #[test]

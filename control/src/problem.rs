@@ -88,11 +88,7 @@ impl Problem {
 
     /// The same of several things, at least one.
     pub(crate) fn all_invalid(errors: Vec<Fault>) -> Self {
-        let detail = match errors.as_slice() {
-            [Fault { pointer, detail }] if pointer.is_empty() => detail.clone(),
-            [Fault { pointer, detail }] => format!("{pointer}: {detail}"),
-            errors => format!("{} things are wrong with the body", errors.len()),
-        };
+        let detail = detail_of(&errors);
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail) }
     }
 
@@ -119,7 +115,7 @@ impl Problem {
         for error in &mut self.errors {
             error.pointer.insert_str(0, prefix);
         }
-        self
+        self.told_anew()
     }
 
     /// Puts what is wrong below `from` below another place.
@@ -128,6 +124,14 @@ impl Problem {
             if let Some(inside) = error.pointer.strip_prefix(from) {
                 error.pointer = format!("{to}{inside}");
             }
+        }
+        self.told_anew()
+    }
+
+    /// With the detail that its faults have now.
+    fn told_anew(mut self) -> Self {
+        if !self.errors.is_empty() {
+            self.detail = detail_of(&self.errors);
         }
         self
     }
@@ -159,6 +163,14 @@ impl Problem {
             errors: &self.errors,
             revision: self.revision,
         }
+    }
+}
+
+fn detail_of(errors: &[Fault]) -> String {
+    match errors {
+        [Fault { pointer, detail }] if pointer.is_empty() => detail.clone(),
+        [Fault { pointer, detail }] => format!("{pointer}: {detail}"),
+        errors => format!("{} things are wrong with the body", errors.len()),
     }
 }
 

@@ -9,7 +9,7 @@ use super::environment::{self, Environment};
 use super::project::Project;
 use super::{like, log};
 use crate::clock::now_ms;
-use crate::definition::Configured;
+use crate::definition::{Configured, Known, Segments, definition};
 use crate::model::{Config, Flag, FlagBody, FlagKind, FlagState, FlagType, check_key};
 use crate::problem::Problem;
 use crate::store::{Row, StoreError, Transaction, Value};
@@ -139,6 +139,7 @@ pub(crate) fn create(
     body.check()?;
     let environments = environment::lock_all(transaction, project)?;
     let flag = insert(transaction, project, key, body)?;
+    check_alone(&flag)?;
     for environment in &environments {
         let config = match configs.remove(&environment.key) {
             // Every environment gets every flag; what it does there is said where something may be said.
@@ -190,7 +191,18 @@ pub(crate) fn update(
         return Err(Problem::invalid("/type", "a flag keeps its type: programs rely on it"));
     }
     body.check()?;
-    change_everywhere(transaction, project, flag, Flag { body, ..flag.clone() }, author, "flag.update")
+    let new = Flag { body, ..flag.clone() };
+    check_alone(&new)?;
+    change_everywhere(transaction, project, flag, new, author, "flag.update")
+}
+
+/// What hosts would refuse of a flag whatever it does, also where there is no environment yet that it could be compiled for.
+///
+/// # Errors
+/// 422 with the place in the flag's own body.
+fn check_alone(flag: &Flag) -> Result<(), Problem> {
+    let configured = Configured { flag: flag.clone(), config: flag.body.first_config() };
+    definition(&flag.key, &Known::from([(flag.key.clone(), configured)]), &Segments::default()).map(drop)
 }
 
 /// Takes a flag from all hosts; its key stays taken.

@@ -180,9 +180,22 @@ async fn within(app: &App, limit: Duration, mut request: Request, next: Next) ->
     }
 }
 
-/// The headers that every answer has. And nothing has a NUL in its name, which PostgreSQL could not even look for.
+/// Whether a path is UTF-8 once it is decoded. What is no code is taken as it stands, as the router does.
+fn is_text(path: &str) -> bool {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = after.get(..2).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        let code = code.filter(|_| *first == b'%');
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    std::str::from_utf8(&bytes).is_ok()
+}
+
+/// The headers that every answer has. And nothing has a name that is no UTF-8, or has a NUL in it, which PostgreSQL could not even look for.
 async fn hardened(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let mut response = if request.uri().to_string().contains("%00") {
+    let mut response = if request.uri().to_string().contains("%00") || !is_text(request.uri().path()) {
         Problem::not_found("there is nothing at this path").into_response()
     } else {
         next.run(request).await

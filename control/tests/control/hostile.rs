@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
+use crate::admission::{filled, operations};
 use crate::harness::{Client, Database, eventually, free_port, on_both};
 
 const FLAGS: &str = "/api/v1/projects/shop/flags";
@@ -55,16 +56,13 @@ fn keys_that_look_like_sql_or_paths_find_nothing() {
         let admin = server.furnished();
         for key in ["'%20OR%20'1'='1", "..%2f..%2fetc", "%00", "a%27;DROP%20TABLE%20flag;--", "%F0%9F%9A%80", "%ff"] {
             let reply = admin.get(&format!("{FLAGS}/{key}"));
-            assert!(
-                [400, 404, 500].contains(&reply.status) && reply.status != 500,
-                "{key}: {} {}",
-                reply.status,
-                reply.text
-            );
+            assert_eq!(reply.status, 404, "{key}: {}", reply.text);
             for path in ["projects/KEY", "projects/shop/environments/KEY", "projects/KEY/environments/test"] {
                 let path = format!("/api/v1/{}", path.replace("KEY", key));
                 let body = || json!({"name": "x"});
+                let hosts = path.replace("/api/v1/projects/", "/sync/v1/") + "/test/snapshot";
                 let replies = [
+                    admin.get(&hosts),
                     admin.get(&path),
                     admin.patch(&path, body()),
                     admin.with("if-match", "*").put(&path, body()),
@@ -74,7 +72,8 @@ fn keys_that_look_like_sql_or_paths_find_nothing() {
                     admin.post(&format!("/api/v1/tokens/{key}/revoke"), body()),
                 ];
                 for reply in replies {
-                    assert!([400, 404].contains(&reply.status), "{path}: {} {}", reply.status, reply.text);
+                    assert_eq!(reply.status, 404, "{path}: {}", reply.text);
+                    assert_eq!(reply.header("content-type"), "application/problem+json", "{path}: {}", reply.text);
                 }
             }
         }
@@ -88,6 +87,77 @@ fn keys_that_look_like_sql_or_paths_find_nothing() {
         }
         admin.send("DELETE", "/api/v1/projects", None).expect(405);
         admin.get(FLAGS).expect(200);
+    });
+}
+
+/// An array is no object, be it one of defaults, or its members in order.
+#[test]
+fn no_array_is_taken_for_an_object() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished().with("if-match", "*");
+        let config = json!({"state": "ENABLED", "targeting": {"if": [{"var": "a"}, "on"]}});
+        admin.post(FLAGS, json!({"key": "a", "owner": "web", "environments": {"test": config}})).expect(201);
+        let segment = json!({"key": "a", "kind": "rule", "name": "A", "condition": true});
+        admin.post("/api/v1/projects/shop/environments/test/segments", segment).expect(201);
+        let before = admin.get("/sync/v1/shop/test/snapshot").etag();
+        let tokens = admin.get("/api/v1/tokens").text;
+        let mut tried = 0;
+        // What takes no body does not look at it, and ids are no JSON.
+        let takes_none = ["archive", "restore", "revoke", "cancel", "signing-key", "signing-key/rotate"];
+        let takes_json = |path: &str| !path.contains("/ids") && !takes_none.iter().any(|end| path.ends_with(end));
+        for (method, path) in operations().iter().filter(|(method, path)| method != "GET" && takes_json(path)) {
+            for body in ["[]", "[\"x\",\"admin\"]", "[{}]", "null", "1", "\"a\""] {
+                let reply = admin.send(method, &filled(path, "shop", "test"), Some(body.to_owned()));
+                assert!([404, 422].contains(&reply.status), "{method} {path} {body}: {} {}", reply.status, reply.text);
+                tried += usize::from(reply.status == 422);
+            }
+        }
+        assert!(tried > 60, "{tried}");
+        let at = "/api/v1/projects/shop/environments/test";
+        for (method, path, body, pointer) in [
+            ("PATCH", format!("{at}/flags/a"), json!({"rollout": []}), "/rollout"),
+            ("PATCH", format!("{at}/flags/a"), json!({"prerequisites": [["b", ["on"]]]}), "/prerequisites/0"),
+            ("POST", FLAGS.to_owned(), json!({"key": "b", "environments": {"test": []}}), "/environments/test"),
+            (
+                "POST",
+                format!("{at}/schedules"),
+                json!({"flag": "a", "atMs": 9_000_000_000_000_i64, "patch": []}),
+                "/patch",
+            ),
+            ("POST", format!("{at}/import"), json!({"flags": {"a": []}}), "/flags/a"),
+        ] {
+            let refused = admin.send(method, &path, Some(body.to_string())).expect(422);
+            assert_eq!(refused["errors"][0]["pointer"], pointer, "{refused}");
+        }
+        assert_eq!(admin.get("/sync/v1/shop/test/snapshot").etag(), before, "nothing of it happened");
+        assert_eq!(admin.get("/api/v1/tokens").text, tokens);
+    });
+}
+
+/// Whether there is an environment or not.
+#[test]
+fn what_hosts_would_refuse_of_a_flag_is_refused_where_it_stands() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        admin.post("/api/v1/projects", json!({"key": "empty"})).expect(201);
+        for project in ["shop", "empty"] {
+            let flags = format!("/api/v1/projects/{project}/flags");
+            let large = json!({"key": "n", "type": "number", "variants": {"a": 1e300}});
+            let refused = admin.post(&flags, large).expect(422);
+            assert_eq!(refused["errors"][0]["pointer"], "/variants/a", "{refused}");
+            admin.post(&flags, json!({"key": "n", "type": "number", "variants": {"a": 1}})).expect(201);
+            let refused = admin.patch(&format!("{flags}/n"), json!({"variants": {"a": 1e300}})).expect(422);
+            assert_eq!(refused["errors"][0]["pointer"], "/variants/a", "{refused}");
+            assert!(refused["detail"].as_str().unwrap().starts_with("/variants/a: "), "{refused}");
+        }
+        admin.post("/api/v1/projects/empty/environments", json!({"key": "first"})).expect(201);
+        let bad = json!({"key": "m", "environments": {"test": {"targeting": {"nonsense": 1}}}});
+        let refused = admin.post(FLAGS, bad).expect(422);
+        let pointer = refused["errors"][0]["pointer"].as_str().unwrap();
+        assert!(pointer.starts_with("/environments/test/targeting"), "{refused}");
+        assert!(refused["detail"].as_str().unwrap().starts_with(pointer), "{refused}");
     });
 }
 
