@@ -235,8 +235,8 @@ fn count(limiter: &ByToken, token_id: &str) -> Result<(), Problem> {
             Ok(())
         }
         Err(not_until) => {
+            note_exhausted(not_until.quota());
             let wait_s = wait_s(not_until.wait_time_from(DefaultClock::default().now()));
-            note_exhausted(not_until.quota(), wait_s);
             Err(too_many(wait_s, "this token has asked too often"))
         }
     }
@@ -250,8 +250,9 @@ fn note(state: &StateSnapshot) {
     let _ = FOUND.try_with(|found| found.set(Some(Allowance { limit, remaining, reset_s })));
 }
 
-fn note_exhausted(quota: Quota, reset_s: u64) {
+fn note_exhausted(quota: Quota) {
     let limit = quota.burst_size().get();
+    let reset_s = wait_s(quota.replenish_interval() * limit);
     let _ = FOUND.try_with(|found| found.set(Some(Allowance { limit, remaining: 0, reset_s })));
 }
 

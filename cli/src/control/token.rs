@@ -106,6 +106,9 @@ struct Rotate {
     /// How long the old one still works
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     overlap: u32,
+    /// When the new one ends [default: when the old one would have]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = value::day_ms)]
+    expires: Option<i64>,
     #[command(flatten)]
     to: To,
     #[command(flatten)]
@@ -204,7 +207,10 @@ fn create(arguments: &Create, output: &mut Output) -> Result<Exit, Failure> {
 fn rotate(arguments: &Rotate, output: &mut Output) -> Result<Exit, Failure> {
     let control = Control::open(&arguments.target)?;
     let path = format!("/tokens/{}/rotate", encoded(&arguments.id));
-    let body = json!({"overlapSeconds": arguments.overlap});
+    let mut body = json!({"overlapSeconds": arguments.overlap});
+    if let Some(expires) = arguments.expires {
+        body["expiresMs"] = json!(expires);
+    }
     let change = &arguments.change;
     make(&control, &path, &body, &arguments.to, (&change.write, change.if_revision), output)
 }

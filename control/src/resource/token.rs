@@ -168,16 +168,17 @@ pub(crate) fn revoke(transaction: &mut dyn Transaction, token: &Token, at_ms: i6
     Ok(ended)
 }
 
-/// A new token like one that the caller has locked, which goes on for `overlap_ms`.
+/// A new token like one that the caller has locked, which goes on for `overlap_ms`. It ends at `expires_ms`, or when the old one would have.
 pub(crate) fn rotate(
     transaction: &mut dyn Transaction,
     old: &Token,
     overlap_ms: i64,
+    expires_ms: Option<i64>,
 ) -> Result<(Token, Secret), Problem> {
     if !old.is_alive(now_ms()) {
         return Err(Problem::conflict("the token has ended already"));
     }
-    let made = create(transaction, &old.name, old.scope, old.place, old.expires_ms)?;
+    let made = create(transaction, &old.name, old.scope, old.place, expires_ms.or(old.expires_ms))?;
     revoke(transaction, old, now_ms().saturating_add(overlap_ms))?;
     Ok(made)
 }

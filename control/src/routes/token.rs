@@ -40,6 +40,8 @@ pub(crate) struct NewToken {
 pub(crate) struct Rotate {
     /// How long the old one goes on.
     overlap_seconds: u32,
+    /// When the new one ends; absent: when the old one would have.
+    expires_ms: Option<i64>,
 }
 
 pub(super) async fn list(
@@ -141,12 +143,12 @@ pub(super) async fn rotate(
     write: Write,
 ) -> Result<Answer, Problem> {
     write.access.has(Scope::Admin)?;
-    let Rotate { overlap_seconds } = write.json()?;
+    let Rotate { overlap_seconds, expires_ms } = write.json()?;
     let overlap_ms = i64::from(overlap_seconds) * 1_000;
     let audit = Audit::begin("token.rotate", &id, &write);
     let done = write.run(&app, move |transaction, write| {
         let old = seen(transaction, write, &id)?;
-        shown_once(&token::rotate(transaction, &old, overlap_ms)?)
+        shown_once(&token::rotate(transaction, &old, overlap_ms, expires_ms)?)
     });
     audit.end(done.await)
 }

@@ -28,7 +28,10 @@ fn flags_are_sorted_and_narrowed_down() {
         let server = database.serve();
         let admin = server.furnished();
         for (key, more) in [
-            ("d", json!({"owner": "web", "tags": ["cart", "a\"b"], "expiresMs": 50})),
+            (
+                "d",
+                json!({"description": "Über die STRASSE, Été", "owner": "web", "tags": ["cart", "a\"b"], "expiresMs": 50}),
+            ),
             ("a", json!({"owner": "web", "kind": "ops"})),
             ("c", json!({"owner": "we_b", "tags": ["carting", "100%"], "kind": "ops", "expiresMs": 100})),
             ("b.1", json!({"type": "number", "variants": {"x": 1}})),
@@ -59,6 +62,10 @@ fn flags_are_sorted_and_narrowed_down() {
             ("expiresBeforeMs=100", vec!["d"]),
             ("expiresBeforeMs=101&kind=release", vec!["d"]),
             ("search=WEB&sort=-changed", vec!["a", "d"]),
+            // Letters beyond ASCII, in any case.
+            ("search=%C3%9Cber", vec!["d"]),
+            ("search=%C3%BCBER%20%C3%A9T%C3%89", vec!["d"]),
+            ("search=%C3%BCber%20nothing", vec![]),
         ] {
             assert_eq!(keys(&admin, FLAGS, query), expected, "{query}");
         }

@@ -168,9 +168,9 @@ fn a_storm_of_hosts_that_come_back_is_admitted_as_far_as_there_are_places() {
     assert_eq!(tally.odd.load(Ordering::Relaxed), 0, "a refusal says when to come back: {tally:?}");
     assert!(tally.refused.load(Ordering::Relaxed) > HOSTS - PLACES, "{tally:?}");
     assert_eq!(tally.whole.load(Ordering::Relaxed), 0, "what was missed, and no more: {tally:?}");
-    // Three times what was seen in a debug build on a busy machine.
+    // Seen on a busy machine in a debug build: 0.2 to 2.9 s.
     for (what, time) in [("a write", writes), ("a poll", polls), ("a change's way", delivered)] {
-        assert!(time < Duration::from_secs(2), "{what} took {time:?}");
+        assert!(time < Duration::from_secs(8), "{what} took {time:?}");
     }
     let shed = metric(management, "flags_control_shed_total{class=\"stream\"}");
     assert!(shed >= 1.0, "{shed}");

@@ -192,3 +192,23 @@ fn an_admin_of_a_part_sees_to_the_tokens_of_that_part() {
         shop.get(TOKENS).expect(401);
     });
 }
+
+/// What ends in a minute is replaced by what ends in a year.
+#[test]
+fn a_token_that_ends_soon_is_renewed() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        let (soon, later) = (u64::try_from(now).unwrap() + 60_000, u64::try_from(now).unwrap() + 30_000_000_000);
+        let (id, _) = made(&server, &admin, json!({"name": "host", "scope": "sync", "expiresMs": soon}));
+        let rotate = |id: &str, body: Value| admin.post(&format!("{TOKENS}/{id}/rotate"), body);
+        rotate(&id, json!({"expiresMs": 1})).expect(422);
+        rotate(&id, json!({"expiresMs": "x"})).expect(422);
+        let same = rotate(&id, json!({"overlapSeconds": 60})).expect(201);
+        assert_eq!(same["expiresMs"], soon);
+        let renewed = rotate(same["id"].as_str().unwrap(), json!({"expiresMs": later})).expect(201);
+        assert_eq!(renewed["expiresMs"], later);
+        server.with_token(renewed["token"].as_str().unwrap()).get("/sync/v1/shop/test/snapshot").expect(200);
+    });
+}
