@@ -56,6 +56,86 @@ fn what_was_acknowledged_outlives_a_kill_at_any_moment() {
     });
 }
 
+/// Flags come to all environments at once, and a file's all together.
+#[test]
+fn what_is_of_several_environments_is_in_all_of_them_after_a_kill() {
+    on_both(|database| {
+        let mut server = database.serve();
+        server.furnished();
+        let mut whole_files = 0;
+        for round in 0..5 {
+            let stop = AtomicBool::new(false);
+            let done = AtomicU64::new(0);
+            let client = server.admin();
+            let work = |name: &'static str, write: &(dyn Fn(&Client, u64) -> u16 + Sync)| {
+                let (admin, mut at) = (client.clone(), 0);
+                while !stop.load(Ordering::Relaxed) {
+                    at += 1;
+                    if [200, 201].contains(&write(&admin, at)) {
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    assert!(at < 100_000, "{name} goes on for ever");
+                }
+            };
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    work("making", &|admin, at| admin.post(FLAGS, json!({"key": format!("one-{round}-{at}")})).status);
+                });
+                scope.spawn(|| {
+                    work("importing", &|admin, at| {
+                        let flag = json!({"state": "ENABLED", "variants": {"on": true, "off": false}});
+                        let keys = (0..10).map(|flag| format!("file-{round}-{at}-{flag}"));
+                        let flags: serde_json::Map<_, _> = keys.map(|key| (key, flag.clone())).collect();
+                        admin.post("/api/v1/projects/shop/environments/test/import", json!({"flags": flags})).status
+                    });
+                });
+                scope.spawn(|| {
+                    work("archiving", &|admin, at| {
+                        admin.post(&format!("{FLAGS}/one-{round}-{at}/archive"), json!({})).status
+                    });
+                });
+                eventually("something is written", || done.load(Ordering::Relaxed) > 5 + 4 * round);
+                server.child.kill().unwrap();
+                server.child.wait().unwrap();
+                stop.store(true, Ordering::Relaxed);
+            });
+            server = database.serve();
+            let admin = server.admin();
+            let keys = |path: &str| -> Vec<String> {
+                let mut keys = Vec::new();
+                for archived in ["false", "true"] {
+                    let page = admin.get(&format!("{path}?limit=1000&archived={archived}")).expect(200);
+                    assert!(page["next"].is_null(), "all are on a page");
+                    let key = |item: &serde_json::Value| format!("{} {archived}", item["key"].as_str().unwrap());
+                    keys.extend(page["items"].as_array().unwrap().iter().map(key));
+                }
+                keys
+            };
+            let flags = keys(FLAGS);
+            for environment in ["test", "live"] {
+                let path = format!("/api/v1/projects/shop/environments/{environment}");
+                assert_eq!(keys(&format!("{path}/flags")), flags, "{environment}");
+                let log = admin.get(&format!("{path}/changes?limit=1000")).expect(200);
+                let revisions: Vec<_> =
+                    log["items"].as_array().unwrap().iter().map(|entry| entry["revision"].as_u64().unwrap()).collect();
+                assert_eq!(revisions, (1..=revisions[0]).rev().collect::<Vec<_>>(), "no gap, nothing twice");
+                eventually("hosts get it", || {
+                    admin.get(&format!("/sync/v1/shop/{environment}/snapshot")).etag()
+                        == format!("\"1.{}\"", revisions[0])
+                });
+                let text = admin.get(&format!("/sync/v1/shop/{environment}/snapshot")).text;
+                let snapshot = Snapshot::open(&text, &format!("shop/{environment}"), &Trust::Transport).unwrap();
+                let live = flags.iter().filter_map(|key| key.strip_suffix(" false"));
+                assert!(live.eq(snapshot.flags.keys()), "{environment}");
+            }
+            let of_files = flags.iter().filter(|key| key.starts_with("file-")).count();
+            assert_eq!(of_files % 10, 0, "half of a file is in: {flags:?}");
+            whole_files = of_files / 10;
+        }
+        assert!(whole_files > 0, "no file was imported");
+    });
+}
+
 /// The log has every revision once, up to at least `acknowledged`, and what it says last is so.
 pub(crate) fn check_log(admin: &Client, acknowledged: u64) {
     let path = "/api/v1/projects/shop/environments/test";
