@@ -62,7 +62,7 @@ struct Export {
     target: Target,
 }
 
-/// Compare two revisions of an environment, flag by flag; with --json each as it was before and after
+/// Compare two revisions of an environment, flag by flag and segment by segment; with --json each as it was before and after
 #[derive(Args, Debug)]
 #[command(
     after_help = "Exit codes: 0 nothing differs, 1 something does.\n\nExamples:\n  flagsctl log diff 41 --env production"
@@ -110,9 +110,10 @@ fn compare(diff: &Diff, output: &mut Output) -> Result<Exit, Failure> {
         path.push_str(&format!("&to={to}"));
     }
     let found = control.get(&path)?.body;
-    let flags = found["flags"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let all = |name: &str| found[name].as_array().map(Vec::as_slice).unwrap_or_default();
+    let (flags, segments) = (all("flags"), all("segments"));
     let metadata = (&found["metadata"]["before"], &found["metadata"]["after"]);
-    let is_same = flags.is_empty() && metadata.0 == metadata.1;
+    let is_same = flags.is_empty() && segments.is_empty() && metadata.0 == metadata.1;
     if output.json {
         output.document(&found)?;
     } else {
@@ -124,27 +125,39 @@ fn compare(diff: &Diff, output: &mut Output) -> Result<Exit, Failure> {
         }
         for flag in flags {
             output.line(Cell::new(flag["key"].as_str().unwrap_or_default()).plain())?;
-            for (name, before, after) in members(&flag["before"], &flag["after"]) {
-                output.line(visible(&format!("  {name}  {} → {}", shown(before), shown(after))))?;
-            }
+            print_members(members(&flag["before"], &flag["after"]), output)?;
+        }
+        for segment in segments {
+            output.line(visible(&format!("segment {}", segment["key"].as_str().unwrap_or_default())))?;
+            print_members(differing(&segment["before"], &segment["after"]), output)?;
         }
     }
     Ok(if is_same { Exit::Done } else { Exit::No })
 }
 
-/// What differs between two states of a flag, by member of what it is and what it does.
-fn members<'v>(before: &'v Value, after: &'v Value) -> Vec<(String, &'v Value, &'v Value)> {
-    let mut members = Vec::new();
-    for part in ["flag", "config"] {
-        let names = [before, after].into_iter().flat_map(|state| state[part].as_object().into_iter().flatten());
-        let names: BTreeSet<&String> = names.map(|(name, _)| name).collect();
-        let pairs = names.into_iter().map(|name| (name.clone(), &before[part][name], &after[part][name]));
-        members.extend(pairs.filter(|(_, before, after)| before != after));
+fn print_members(members: Vec<(&str, &Value, &Value)>, output: &mut Output) -> Result<(), Failure> {
+    for (name, before, after) in members {
+        output.line(visible(&format!("  {name}  {} → {}", shown(before), shown(after))))?;
     }
+    Ok(())
+}
+
+/// What differs between two states of a flag, by member of what it is and what it does.
+fn members<'v>(before: &'v Value, after: &'v Value) -> Vec<(&'v str, &'v Value, &'v Value)> {
+    let parts = ["flag", "config"];
+    let mut members: Vec<_> = parts.into_iter().flat_map(|part| differing(&before[part], &after[part])).collect();
     if before["archived"] != after["archived"] {
-        members.push(("archived".to_owned(), &before["archived"], &after["archived"]));
+        members.push(("archived", &before["archived"], &after["archived"]));
     }
     members
+}
+
+/// Members that are not the same in both.
+fn differing<'v>(before: &'v Value, after: &'v Value) -> Vec<(&'v str, &'v Value, &'v Value)> {
+    let names = [before, after].into_iter().flat_map(|state| state.as_object().into_iter().flatten());
+    let names: BTreeSet<&str> = names.map(|(name, _)| name.as_str()).collect();
+    let pairs = names.into_iter().map(|name| (name, &before[name], &after[name]));
+    pairs.filter(|(_, before, after)| before != after).collect()
 }
 
 fn shown(value: &Value) -> String {

@@ -4,9 +4,10 @@ use serde_json::{Map, Value};
 
 use super::{Of, members, of};
 use crate::model::{Config, FlagBody};
-use crate::resource::change::{Entry, EntryFlag, EntryMetadata};
+use crate::resource::change::Entry;
 use crate::resource::environment::{EnvironmentBody, EnvironmentView, NewEnvironment};
 use crate::resource::flag::FlagView;
+use crate::resource::log::Diff;
 use crate::resource::project::{NewProject, ProjectBody, ProjectView};
 use crate::resource::schedule::{NewSchedule, Schedule};
 use crate::resource::segment::{SegmentBody, SegmentView};
@@ -248,12 +249,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "/api/v1/projects/{project}/environments/{environment}/diff",
         "diffRevisions",
         "What differs between two revisions, flag by flag",
-        Members(&[
-            ("from", of::<u64>),
-            ("to", of::<u64>),
-            ("flags", of::<Vec<EntryFlag>>),
-            ("metadata", of::<Option<EntryMetadata>>),
-        ]),
+        One(of::<Diff>),
     )
     .asks(members::<log::Between>),
     read(

@@ -2,6 +2,9 @@
 
 use std::ops::RangeInclusive;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::change::{self, Entry, EntryFlag, EntryMetadata, integer};
 use super::environment::Environment;
 use crate::problem::Problem;
@@ -17,7 +20,19 @@ pub(crate) fn check_since(environment: &Environment, revision: u64) -> Result<()
     if revision.saturating_add(1) < begins { Err(Problem::gone(begins)) } else { Ok(()) }
 }
 
-/// What differs between two revisions, by flag and of the flag set's metadata; `to` may be the older one.
+/// What differs between two revisions.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Diff {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) flags: Vec<EntryFlag>,
+    /// The same of segments; of lists it says how many ids, and what names their content.
+    pub(crate) segments: Vec<EntryFlag>,
+    /// The same of the flag set's metadata.
+    pub(crate) metadata: Option<EntryMetadata>,
+}
+
+/// What differs between two revisions, by flag, by segment and of the flag set's metadata; `to` may be the older one.
 ///
 /// # Errors
 /// Where there is, or was, no such revision.
@@ -26,38 +41,54 @@ pub(crate) fn diff(
     environment: &Environment,
     from: u64,
     to: u64,
-) -> Result<(Vec<EntryFlag>, Option<EntryMetadata>), Problem> {
+) -> Result<Diff, Problem> {
     let (older, newer) = (from.min(to), from.max(to));
     if newer > environment.revision {
         let detail = format!("the environment has had {} revisions", environment.revision);
         return Err(Problem::invalid("", detail));
     }
     check_since(environment, older)?;
-    let sql = "SELECT oldest.flag_key, oldest.before, newest.after FROM \
-               (SELECT flag_key, MIN(revision) AS low, MAX(revision) AS high FROM change_flag \
-                WHERE environment_id = $1 AND revision > $2 AND revision <= $3 GROUP BY flag_key) AS touched \
-               JOIN change_flag AS oldest \
-                 ON oldest.environment_id = $1 AND oldest.revision = low AND oldest.flag_key = touched.flag_key \
-               JOIN change_flag AS newest \
-                 ON newest.environment_id = $1 AND newest.revision = high AND newest.flag_key = touched.flag_key \
-               ORDER BY oldest.flag_key";
-    let values = [environment.id.into(), integer(older)?.into(), integer(newer)?.into()];
-    let mut flags = Vec::new();
-    for row in transaction.rows(sql, &values)? {
-        let mut flag = change::entry_flag(row)?;
-        if from > to {
-            std::mem::swap(&mut flag.before, &mut flag.after);
-        }
-        if flag.before != flag.after {
-            flags.push(flag);
-        }
-    }
+    let flags = differing(transaction, "flag", environment.id, (from, to))?;
+    let segments = differing(transaction, "segment", environment.id, (from, to))?;
     let metadata = |transaction: &mut dyn Transaction, revision| -> Result<_, Problem> {
         let found = change::metadata_as_of(transaction, environment.id, revision)?;
         Ok(found.unwrap_or_else(|| environment.metadata.clone()))
     };
     let metadata = EntryMetadata { before: metadata(transaction, from)?, after: metadata(transaction, to)? };
-    Ok((flags, Some(metadata).filter(|metadata| metadata.before != metadata.after)))
+    let metadata = Some(metadata).filter(|metadata| metadata.before != metadata.after);
+    Ok(Diff { from, to, flags, segments, metadata })
+}
+
+/// What differs of `kind`: `flag` or `segment`.
+fn differing(
+    transaction: &mut dyn Transaction,
+    kind: &str,
+    environment_id: i64,
+    (from, to): (u64, u64),
+) -> Result<Vec<EntryFlag>, Problem> {
+    let (older, newer) = (from.min(to), from.max(to));
+    let sql = format!(
+        "SELECT oldest.{kind}_key, oldest.before, newest.after FROM \
+         (SELECT {kind}_key, MIN(revision) AS low, MAX(revision) AS high FROM change_{kind} \
+          WHERE environment_id = $1 AND revision > $2 AND revision <= $3 GROUP BY {kind}_key) AS touched \
+         JOIN change_{kind} AS oldest \
+           ON oldest.environment_id = $1 AND oldest.revision = low AND oldest.{kind}_key = touched.{kind}_key \
+         JOIN change_{kind} AS newest \
+           ON newest.environment_id = $1 AND newest.revision = high AND newest.{kind}_key = touched.{kind}_key \
+         ORDER BY oldest.{kind}_key"
+    );
+    let values = [environment_id.into(), integer(older)?.into(), integer(newer)?.into()];
+    let mut found = Vec::new();
+    for row in transaction.rows(&sql, &values)? {
+        let mut entry = change::entry_flag(row)?;
+        if from > to {
+            std::mem::swap(&mut entry.before, &mut entry.after);
+        }
+        if entry.before != entry.after {
+            found.push(entry);
+        }
+    }
+    Ok(found)
 }
 
 /// At most `limit` entries of the log, the oldest first.

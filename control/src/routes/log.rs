@@ -10,7 +10,6 @@ use axum::response::Response;
 use futures_util::stream::unfold;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::place::readable;
 use super::request::{Answer, Asked};
@@ -51,10 +50,9 @@ pub(super) async fn diff(
     let found = app.store.read(move |transaction| {
         let (_, environment) = readable(transaction, &access, &project, &environment)?;
         let to = to.unwrap_or(environment.revision);
-        Ok::<_, Problem>((to, log::diff(transaction, &environment, from, to)?))
+        log::diff(transaction, &environment, from, to)
     });
-    let (to, (flags, metadata)) = found.await?;
-    Answer::ok(&json!({"from": from, "to": to, "flags": flags, "metadata": metadata}))
+    Answer::ok(&found.await?)
 }
 
 /// The log as lines of JSON, the oldest first, for whoever keeps it elsewhere.

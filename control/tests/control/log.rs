@@ -50,6 +50,38 @@ fn two_revisions_are_compared_flag_by_flag() {
 }
 
 #[test]
+fn two_revisions_are_compared_segment_by_segment() {
+    on_both(|database| {
+        let server = database.serve();
+        let admin = server.furnished();
+        let segments = format!("{TEST}/segments");
+        let condition = |on: &str| json!({"var": on});
+        let rule = json!({"key": "staff", "kind": "rule", "condition": condition("a")});
+        let from = admin.post(&segments, rule).expect(201)["revision"].as_u64().unwrap();
+        admin.patch(&format!("{segments}/staff"), json!({"condition": condition("b")})).expect(200);
+        admin.post(&segments, json!({"key": "vip", "kind": "list"})).expect(201);
+        let ids = admin.with("content-type", "text/plain");
+        ids.send("POST", &format!("{segments}/vip/ids/add"), Some("ann\nbob\n".to_owned())).expect(200);
+        let diff = |query: String| admin.get(&format!("{TEST}/diff?{query}")).expect(200);
+        let there = diff(format!("from={from}"));
+        assert_eq!((&there["flags"], &there["metadata"]), (&json!([]), &Value::Null));
+        let found = there["segments"].as_array().unwrap();
+        assert_eq!((found.len(), &found[0]["key"], &found[1]["key"]), (2, &json!("staff"), &json!("vip")), "{there}");
+        let conditions = (&found[0]["before"]["condition"], &found[0]["after"]["condition"]);
+        assert_eq!(conditions, (&condition("a"), &condition("b")));
+        assert_eq!((&found[1]["before"], &found[1]["after"]["ids"]), (&Value::Null, &json!(2)));
+        let content = admin.get(&format!("{segments}/vip")).expect(200)["content"].clone();
+        assert_eq!(found[1]["after"]["content"], content);
+        let back = diff(format!("from={}&to={from}", from + 3));
+        assert_eq!((&back["segments"][0]["before"], &back["segments"][1]["after"]), (&found[0]["after"], &Value::Null));
+        // What was taken back in between is no difference.
+        admin.patch(&format!("{segments}/staff"), json!({"condition": condition("a")})).expect(200);
+        let keys = diff(format!("from={from}"))["segments"].clone();
+        assert_eq!((keys.as_array().unwrap().len(), &keys[0]["key"]), (1, &json!("vip")));
+    });
+}
+
+#[test]
 fn the_log_comes_as_lines_without_a_gap() {
     on_both(|database| {
         let server = database.serve();
