@@ -9,6 +9,7 @@ use crate::resource::environment::{EnvironmentBody, EnvironmentView, NewEnvironm
 use crate::resource::flag::FlagView;
 use crate::resource::log::Diff;
 use crate::resource::project::{NewProject, ProjectBody, ProjectView};
+use crate::resource::rollback::RolledBack;
 use crate::resource::schedule::{NewSchedule, Schedule};
 use crate::resource::segment::{SegmentBody, SegmentView};
 use crate::resource::token::Token;
@@ -227,9 +228,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "post",
         "/api/v1/projects/{project}/environments/{environment}/rollback",
         "rollBack",
-        "Configure all flags as they were at a revision",
+        "Take flags and rules back to what they did at a revision",
         Some(of::<change::RollBack>),
-        Members(&[("revision", of::<u64>)]),
+        One(of::<RolledBack>),
     ),
     read(
         "/api/v1/projects/{project}/environments/{environment}/changes",

@@ -51,6 +51,8 @@ pub(crate) struct Edits {
     pub(crate) metadata: Option<Map<String, Json>>,
     /// The environment's key is another one than that of the change before.
     pub(crate) is_rotation: bool,
+    /// Nobody named the flags: what is wrong with one says of which, also where there is only one.
+    pub(crate) names_flags: bool,
 }
 
 impl From<Vec<Edit>> for Edits {
@@ -115,7 +117,7 @@ pub(crate) fn commit(
     action: &str,
     edits: impl Into<Edits>,
 ) -> Result<u64, Problem> {
-    let Edits { flags: edits, segments, name, metadata, is_rotation } = edits.into();
+    let Edits { flags: edits, segments, name, metadata, is_rotation, names_flags } = edits.into();
     let name = name.filter(|name| *name != environment.name);
     let metadata = metadata.filter(|metadata| *metadata != environment.metadata);
     if let Some(metadata) = &metadata {
@@ -132,7 +134,8 @@ pub(crate) fn commit(
     let mut changed: BTreeSet<String> = edits.iter().map(|edit| edit.after.flag.key.clone()).collect();
     changed.extend(told.flags);
     let sets = (loss::set_of(&environment.metadata), loss::set_of(metadata.as_ref().unwrap_or(&environment.metadata)));
-    let Compiled { flags, removed, lost } = compile(transaction, environment.id, changed, sets)?;
+    let names_flags = names_flags || changed.len() > 1;
+    let Compiled { flags, removed, lost } = compile(transaction, environment.id, (changed, names_flags), sets)?;
     let evaluators =
         if told.rules_changed { Some(raw_members(segment::all(transaction, environment.id)?.rules)?) } else { None };
     let stamp = Stamp {
@@ -277,11 +280,11 @@ impl Beside {
     }
 }
 
-/// Compiles flags and all that need them. `sets`: the flag set that flags are in before and after it, unless they name another.
+/// Compiles flags and all that need them. `names_flags`: what is wrong with one says of which. `sets`: the flag set that flags are in before and after it, unless they name another.
 fn compile(
     transaction: &mut dyn Transaction,
     environment_id: i64,
-    changed: BTreeSet<String>,
+    (changed, names_flags): (BTreeSet<String>, bool),
     sets: (Option<&str>, Option<&str>),
 ) -> Result<Compiled, Problem> {
     let Neighbours { known, to_compile, mut published } = neighbours(transaction, environment_id, &changed)?;
@@ -297,7 +300,7 @@ fn compile(
         let text = if configured.flag.archived_ms.is_some() {
             String::new()
         } else {
-            definition(&key, &known, &segments).map_err(|problem| about(problem, &key, &changed))?
+            definition(&key, &known, &segments).map_err(|problem| about(problem, &key, (&changed, names_flags)))?
         };
         let before = published.remove(&key).unwrap_or_default();
         if before == text {
@@ -324,12 +327,13 @@ fn compile(
 }
 
 /// A problem of a flag that only needs a changed one is told as the changed one's. Of several changed ones, it says of which.
-fn about(problem: Problem, key: &str, changed: &BTreeSet<String>) -> Problem {
+fn about(problem: Problem, key: &str, (changed, names_flags): (&BTreeSet<String>, bool)) -> Problem {
     if changed.contains(key) {
-        return if changed.len() > 1 { problem.within(&format!("/flags/{}", escaped(key))) } else { problem };
+        return if names_flags { problem.within(&format!("/flags/{}", escaped(key))) } else { problem };
     }
+    let this = if names_flags { "one of these" } else { "this one" };
     Problem::conflict(format!(
-        "the flag {key:?}, which needs this one, could not be compiled any more: {}",
+        "the flag {key:?}, which needs {this}, could not be compiled any more: {}",
         problem.detail()
     ))
 }
@@ -557,10 +561,32 @@ pub(crate) fn as_of(
     environment_id: i64,
     revision: u64,
 ) -> Result<Vec<EntryFlag>, Problem> {
-    let sql = "SELECT flag_key, before, after FROM change_flag AS first WHERE environment_id = $1 AND revision = \
-               (SELECT MIN(revision) FROM change_flag WHERE environment_id = $1 AND flag_key = first.flag_key AND revision > $2) \
-               ORDER BY flag_key";
-    let rows = transaction.rows(sql, &[environment_id.into(), integer(revision)?.into()])?;
+    first_since(transaction, "flag", environment_id, revision)
+}
+
+/// The same of segments.
+pub(crate) fn segments_as_of(
+    transaction: &mut dyn Transaction,
+    environment_id: i64,
+    revision: u64,
+) -> Result<Vec<EntryFlag>, Problem> {
+    first_since(transaction, "segment", environment_id, revision)
+}
+
+/// `kind`: `flag` or `segment`.
+fn first_since(
+    transaction: &mut dyn Transaction,
+    kind: &str,
+    environment_id: i64,
+    revision: u64,
+) -> Result<Vec<EntryFlag>, Problem> {
+    let sql = format!(
+        "SELECT first.{kind}_key, before, after FROM \
+         (SELECT {kind}_key, MIN(revision) AS low FROM change_{kind} WHERE environment_id = $1 AND revision > $2 GROUP BY {kind}_key) AS touched \
+         JOIN change_{kind} AS first ON environment_id = $1 AND revision = low AND first.{kind}_key = touched.{kind}_key \
+         ORDER BY first.{kind}_key"
+    );
+    let rows = transaction.rows(&sql, &[environment_id.into(), integer(revision)?.into()])?;
     rows.into_iter().map(|row| Ok(entry_flag(row)?)).collect()
 }
 

@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::change::{self, Author, Edit, Edits};
+use super::change::{self, Author, Edit};
 use super::environment::{self, Environment};
+use super::like;
 use super::project::Project;
-use super::{like, log};
 use crate::clock::now_ms;
 use crate::definition::{Configured, Known, Segments, definition};
 use crate::model::{Config, Flag, FlagBody, FlagKind, FlagState, FlagType, check_key};
@@ -289,47 +289,6 @@ pub(crate) fn configure(
     let configured = |config| Configured { flag: flag.clone(), config };
     let edits = vec![Edit { before: Some(configured(before)), after: configured(after) }];
     change::commit(transaction, environment, author, "flag.configure", edits)
-}
-
-/// Configures flags as they were at a revision, and gives the flag set the metadata of then: a change like any other. Flags that came later are disabled.
-///
-/// Returns the new revision, or the current one where nothing differs.
-pub(crate) fn roll_back(
-    transaction: &mut dyn Transaction,
-    project: &Project,
-    environment: &Environment,
-    revision: u64,
-    author: &Author,
-) -> Result<u64, Problem> {
-    if revision > environment.revision {
-        let detail = format!("the environment has had {} revisions", environment.revision);
-        return Err(Problem::invalid("/revision", detail));
-    }
-    log::check_since(environment, revision)?;
-    let mut edits = Vec::new();
-    for old in change::as_of(transaction, environment.id, revision)? {
-        let flag = find(transaction, project, &old.key)?;
-        let Some((current, _)) = change::config(transaction, environment.id, flag.id)? else { continue };
-        let config = match old.before.get("config") {
-            Some(config) => serde_json::from_value(config.clone())
-                .map_err(|error| StoreError::Broken(format!("the log of {:?}: {error}", old.key)))?,
-            None => flag.body.first_config(),
-        };
-        if config == current || flag.archived_ms.is_some() {
-            continue;
-        }
-        let configured = |config| Configured { flag: flag.clone(), config };
-        edits.push(Edit { before: Some(configured(current)), after: configured(config) });
-    }
-    let metadata = change::metadata_as_of(transaction, environment.id, revision)?;
-    let metadata = metadata.filter(|metadata| *metadata != environment.metadata);
-    if edits.is_empty() && metadata.is_none() {
-        return Ok(environment.revision);
-    }
-    let edits = Edits { flags: edits, metadata, ..Edits::default() };
-    // Somebody asked for just this.
-    let author = Author { deliberate: true, ..author.clone() };
-    change::commit(transaction, environment, &author, "environment.rollback", edits)
 }
 
 pub(crate) fn find(transaction: &mut dyn Transaction, project: &Project, key: &str) -> Result<Flag, Problem> {

@@ -13,7 +13,7 @@ use super::request::{Answer, Asked, Items, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
 use crate::problem::Problem;
-use crate::resource::{change, flag, log};
+use crate::resource::{change, log, rollback};
 
 /// Which changes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -65,8 +65,8 @@ pub(super) async fn roll_back(
         .run(&app, move |transaction, write| {
             let (project, environment) = writable(transaction, &write.access, &project, &environment)?;
             write.check_revision(change::integer(environment.revision)?)?;
-            let revision = flag::roll_back(transaction, &project, &environment, revision, &write.author)?;
-            Answer::new(StatusCode::OK, &json!({"revision": revision}))
+            let done = rollback::roll_back(transaction, &project, &environment, revision, &write.author)?;
+            Answer::new(StatusCode::OK, &json!(done))
         })
         .await
 }

@@ -26,6 +26,7 @@ mod packaging;
 mod postgres;
 mod reports;
 mod restore;
+mod rollback;
 mod schedules;
 mod secure;
 mod segments;
