@@ -119,6 +119,64 @@ fn a_flag_from_its_making_to_its_archive() {
 }
 
 #[test]
+fn a_rollback_says_what_it_leaves() {
+    let Some(plane) = Plane::start() else { return };
+    plane.run(&["flag", "create", "max-items", "--variant", "few=10", "--variant", "many=50"]).exits(0);
+    plane.run(&["flag", "set", "max-items", "--default", "few"]).exits(0);
+    plane.run(&["flag", "create", "build"]).exits(0);
+    plane.run(&["segment", "create", "vip"]).exits(0);
+    plane.run(&["segment", "create", "staff", "--condition", r#"{"var": "staff"}"#]).exits(0);
+    let rule =
+        r#"{"if": [{"and": [{"$ref": "staff"}, {"in": [{"var": "targetingKey"}, {"var": "$lists.vip"}]}]}, "on"]}"#;
+    plane.run(&["flag", "set", "build", "--targeting", rule]).exits(0);
+    for flag in ["max-items", "build"] {
+        plane.run(&["flag", "enable", flag]).exits(0);
+    }
+    let revision = || plane.run(&["env", "show", "--json"]).exits(0).json()["revision"].as_u64().expect("a number");
+    let good = revision();
+    let to = good.to_string();
+
+    // A rule is taken back, and compared.
+    plane.run(&["segment", "set", "staff", "--condition", r#"{"var": "guest"}"#]).exits(0);
+    plane
+        .run(&["log", "diff", &to])
+        .exits(1)
+        .prints("segment staff\n  condition  {\"var\":\"staff\"} → {\"var\":\"guest\"}\n");
+    let back = format!("shop/production is as it was at revision {to}, now at revision {}\n", good + 2);
+    plane.run(&["env", "rollback", &to, "--dry-run"]).exits(0).prints(&format!("dry run, nothing was changed: {back}"));
+    plane.run(&["env", "rollback", &to]).exits(0).prints(&back);
+    plane.run(&["log", "diff", &to]).exits(0).prints("nothing differs\n");
+
+    // What is of the project, or ids, is left, and said to be.
+    plane.run(&["flag", "set", "max-items", "--variant", "few=100000"]).exits(0);
+    std::fs::write(plane.files.path().join("vip"), "ann\n").expect("a file");
+    plane.run(&["segment", "upload", "vip", "vip"]).exits(0);
+    let shown = plane.run(&["log", "diff", &to]).exits(1).stdout;
+    assert!(shown.contains("segment vip\n  content  \"") && shown.ends_with("\n  ids  0 → 1\n"), "{shown}");
+    plane.run(&["flag", "archive", "build"]).exits(0);
+    let items = format!(
+        "  max-items  has other variants, as in all environments: `flagsctl log diff {to}` shows them, \
+         `flagsctl flag set max-items --variant NAME=VALUE` sets them\n"
+    );
+    let build = "  build  is archived: `flagsctl flag restore build`, then this rollback again\n";
+    let nothing = format!(
+        "shop/production: there is nothing that a rollback to revision {to} would take back, but not all is as it was:\n"
+    );
+    plane.run(&["env", "rollback", &to]).exits(0).prints(&format!("{nothing}{build}{items}"));
+    plane.run(&["flag", "restore", "build"]).exits(0);
+    plane.run(&["flag", "disable", "max-items"]).exits(0);
+    let vip = "  vip  has other ids: `flagsctl segment upload vip FILE` sets them\n";
+    let back = format!(
+        "shop/production is back at what it did at revision {to}, now at revision {}, but not all is as it was:\n",
+        revision() + 1
+    );
+    plane.run(&["env", "rollback", &to]).exits(0).prints(&format!("{back}{items}{vip}"));
+    let json = plane.run(&["env", "rollback", &to, "--json"]).exits(0).json();
+    let left = json!([{"flag": "max-items", "what": "variants"}, {"segment": "vip", "what": "ids"}]);
+    assert_eq!(json, json!({"revision": revision(), "left": left}));
+}
+
+#[test]
 fn environments_projects_and_tokens() {
     let Some(plane) = Plane::start() else { return };
     plane.run(&["flag", "create", "a"]).exits(0);

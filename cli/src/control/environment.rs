@@ -2,6 +2,7 @@
 
 mod archive;
 mod key;
+mod rollback;
 mod set;
 mod transfer;
 
@@ -35,7 +36,7 @@ enum Command {
     },
     Create(Create),
     Set(set::Set),
-    Rollback(Rollback),
+    Rollback(rollback::Rollback),
     Export(transfer::Export),
     Import(transfer::Import),
     Clone(CloneFrom),
@@ -69,21 +70,6 @@ struct Create {
     clone_of: Option<String>,
     #[command(flatten)]
     write: WriteArguments,
-    #[command(flatten)]
-    target: Target,
-}
-
-/// Configure all flags as they were at a revision
-///
-/// This is a change like any other: it has a revision of its own, and can be taken back. Flags that came later are disabled. What flags are
-/// in all environments stays as it is, and so do archived flags.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  flagsctl log --env production\n  flagsctl env rollback 41 --env production")]
-struct Rollback {
-    /// The revision, as `flagsctl log` shows it
-    revision: u64,
-    #[command(flatten)]
-    change: ChangeArguments,
     #[command(flatten)]
     target: Target,
 }
@@ -127,7 +113,7 @@ pub(crate) fn run(environments: &Environments, output: &mut Output) -> Result<Ex
         Command::Show { target } => show(target, output),
         Command::Create(arguments) => create(arguments, output),
         Command::Set(arguments) => set::run(arguments, output),
-        Command::Rollback(arguments) => roll_back(arguments, output),
+        Command::Rollback(arguments) => rollback::run(arguments, output),
         Command::Export(arguments) => transfer::export(arguments, output),
         Command::Import(arguments) => transfer::import(arguments, output),
         Command::Clone(arguments) => clone(arguments, output),
@@ -194,22 +180,6 @@ fn create(arguments: &Create, output: &mut Output) -> Result<Exit, Failure> {
     };
     let sentence = format!("{}/{} is made: {like}", control.project_key()?, arguments.key);
     told(output, &made, &arguments.write, &sentence)
-}
-
-fn roll_back(arguments: &Rollback, output: &mut Output) -> Result<Exit, Failure> {
-    let control = Control::open(&arguments.target)?;
-    let path = control.in_project(&["environments", control.environment_key()?])?;
-    let before = control.get(&path)?.body["revision"].take();
-    let (change, to) = (&arguments.change, arguments.revision);
-    let body = json!({"revision": to});
-    let done = control.write("POST", &format!("{path}/rollback"), Some(&body), &change.write, change.if_revision)?.body;
-    let place = control.place()?;
-    let sentence = if done["revision"] == before {
-        format!("{place} is as it was at revision {to} already")
-    } else {
-        format!("{place} is as it was at revision {to}, now at revision {}", done["revision"])
-    };
-    told(output, &done, &change.write, &sentence)
 }
 
 fn clone(arguments: &CloneFrom, output: &mut Output) -> Result<Exit, Failure> {
