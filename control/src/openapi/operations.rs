@@ -14,8 +14,8 @@ use crate::resource::schedule::{NewSchedule, Schedule};
 use crate::resource::segment::{SegmentBody, SegmentView};
 use crate::resource::token::Token;
 use crate::resource::transfer::Imported;
-use crate::routes::request::Page;
-use crate::routes::{change, clone, environment, flag, host, log, project, schedule, segment, token, transfer};
+use crate::routes::request::{Page, Shelf};
+use crate::routes::{change, clone, flag, host, log, schedule, segment, token, transfer};
 use crate::sync::{HostView, Report};
 
 /// A method of a path.
@@ -83,7 +83,7 @@ impl Operation {
 
 pub(super) const OPERATIONS: &[Operation] = &[
     read("/api/v1/projects", "listProjects", "The projects that the token is for", List(of::<ProjectView<'static>>))
-        .asks(members::<project::Which>),
+        .asks(members::<Shelf>),
     write(
         "post",
         "/api/v1/projects",
@@ -137,7 +137,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "The environments of a project",
         List(of::<EnvironmentView>),
     )
-    .asks(members::<environment::Which>),
+    .asks(members::<Shelf>),
     write(
         "post",
         "/api/v1/projects/{project}/environments",

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use super::change::{Author, Edit, Edits};
 use super::project::{self, Project};
-use super::{change, flag, schedule, segment, signing_key};
+use super::{Filter, change, flag, schedule, segment, signing_key};
 use crate::clock::now_ms;
 use crate::definition::Configured;
 use crate::model::{Config, check_key, check_text};
@@ -334,16 +334,6 @@ pub(super) fn lock_those_of(transaction: &mut dyn Transaction, project: &Project
     transaction.rows(&sql, &[project.id.into()])?;
     let sql = format!("{QUERY} WHERE project_id = $1 ORDER BY environment.id");
     transaction.rows(&sql, &[project.id.into()])?.into_iter().map(|row| Ok(from(row)?)).collect()
-}
-
-/// Which environments of a project. Of all, or the one `only`.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Filter {
-    pub(crate) only: Option<i64>,
-    /// Only those whose key comes after this one.
-    pub(crate) after: String,
-    pub(crate) archived: bool,
-    pub(crate) limit: i64,
 }
 
 /// Sorted by key.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Filter;
 use super::change::{self, Author, Edits};
 use super::environment;
 use crate::clock::now_ms;
@@ -55,16 +56,6 @@ pub(crate) struct NewProject {
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) description: String,
-}
-
-/// Which projects. Of all, or the one `only`.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Filter {
-    pub(crate) only: Option<i64>,
-    /// Only those whose key comes after this one.
-    pub(crate) after: String,
-    pub(crate) archived: bool,
-    pub(crate) limit: i64,
 }
 
 impl NewProject {

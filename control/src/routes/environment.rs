@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::place::{known_project, locked, readable, writable, writable_project};
-use super::request::{Answer, Asked, Items, Write, page_limit};
+use super::request::{Answer, Asked, Items, Shelf, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
 use crate::model::patched;
 use crate::problem::Problem;
+use crate::resource::Filter;
 use crate::resource::change::Author;
 use crate::resource::environment::{Environment, EnvironmentBody};
 use crate::resource::project::Project;
@@ -21,29 +20,18 @@ use crate::resource::token::Scope;
 use crate::resource::{change, environment};
 use crate::store::Transaction;
 
-/// Which environments.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Which {
-    /// Where the last page ended: its `next`.
-    cursor: String,
-    limit: Option<i64>,
-    /// The archived ones instead.
-    archived: bool,
-}
-
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     access: Access,
     Path(project): Path<String>,
-    Asked(which): Asked<Which>,
+    Asked(which): Asked<Shelf>,
 ) -> Result<Answer, Problem> {
     let limit = page_limit(which.limit)?;
     let found = app.store.read(move |transaction| {
         let project = known_project(transaction, &access, &project)?;
         access.may_read_of(&project)?;
-        let Which { cursor: after, archived, .. } = which;
-        let filter = environment::Filter { only: access.environment_id(), after, archived, limit: limit + 1 };
+        let Shelf { cursor: after, archived, .. } = which;
+        let filter = Filter { only: access.environment_id(), after, archived, limit: limit + 1 };
         environment::list(transaction, &project, &filter)
     });
     let Items { items, next } = Items::new(found.await?, limit, |found: &Environment| found.key.clone());

@@ -4,42 +4,30 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::audit::Audit;
 use super::place::known_project;
-use super::request::{Answer, Asked, Items, Write, page_limit};
+use super::request::{Answer, Asked, Items, Shelf, Write, page_limit};
 use crate::app::App;
 use crate::auth::Access;
 use crate::model::patched;
 use crate::problem::Problem;
+use crate::resource::Filter;
 use crate::resource::change::Author;
 use crate::resource::project::{self, Project, ProjectBody};
 use crate::resource::token::Scope;
 use crate::store::Transaction;
 
-/// Which projects.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Which {
-    /// Where the last page ended: its `next`.
-    cursor: String,
-    limit: Option<i64>,
-    /// The archived ones instead.
-    archived: bool,
-}
-
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     access: Access,
-    Asked(which): Asked<Which>,
+    Asked(which): Asked<Shelf>,
 ) -> Result<Answer, Problem> {
     let limit = page_limit(which.limit)?;
-    let Which { cursor: after, archived, .. } = which;
+    let Shelf { cursor: after, archived, .. } = which;
     // The cursor too is a key that the token may know.
-    let filter = project::Filter { only: access.project_id(), after, archived, limit: limit + 1 };
+    let filter = Filter { only: access.project_id(), after, archived, limit: limit + 1 };
     let projects = app.store.read(move |transaction| project::list(transaction, &filter));
     let Items { items, next } = Items::new(projects.await?, limit, |project: &Project| project.key.clone());
     Answer::ok(&Items { items: items.iter().map(Project::view).collect(), next })

@@ -409,6 +409,17 @@ pub(crate) struct Page {
     limit: Option<i64>,
 }
 
+/// The same of what can be archived.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Shelf {
+    /// Where the last page ended: its `next`.
+    pub(crate) cursor: String,
+    pub(crate) limit: Option<i64>,
+    /// The archived ones instead.
+    pub(crate) archived: bool,
+}
+
 impl Page {
     pub(crate) fn limit(&self) -> Result<i64, Problem> {
         page_limit(self.limit)
