@@ -165,7 +165,7 @@ fn a_rollback_says_what_it_leaves() {
     plane.run(&["env", "rollback", &to]).exits(0).prints(&format!("{nothing}{build}{items}"));
     plane.run(&["flag", "restore", "build"]).exits(0);
     plane.run(&["flag", "disable", "max-items"]).exits(0);
-    let vip = "  vip  has other ids: `flagsctl segment upload vip FILE` sets them\n";
+    let vip = "  vip  has had its ids changed since: `flagsctl segment upload vip FILE` sets them\n";
     let back = format!(
         "shop/production is back at what it did at revision {to}, now at revision {}, but not all is as it was:\n",
         revision() + 1

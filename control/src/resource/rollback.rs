@@ -45,7 +45,7 @@ enum What {
     Variants,
     /// The flag was archived since, in all environments.
     Archived,
-    /// The list has been given other ids: people may have been taken out on purpose.
+    /// The ids of the list were changed since, and may be others: people may have been taken out on purpose.
     Ids,
 }
 

@@ -18,7 +18,7 @@ use crate::store::{StoreError, Transaction};
 #[derive(Debug)]
 pub(super) struct TakenBack {
     pub(super) edits: Vec<SegmentEdit>,
-    /// Lists that something refers to, and whose ids are others than they were.
+    /// Lists that something refers to, and whose ids were changed since: the same ones again may be in other parts.
     pub(super) other_ids: Vec<String>,
 }
 

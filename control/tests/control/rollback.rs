@@ -53,11 +53,9 @@ fn roll_back(admin: &Client, to: u64) -> Reply {
 /// What hosts get: flags and the rules that they share, without revision and time.
 fn definitions(admin: &Client) -> Vec<(String, String)> {
     let snapshot = snapshot(admin);
-    let text = |kind: &str, (key, raw): (&String, &Box<serde_json::value::RawValue>)| {
-        (format!("{kind} {key}"), raw.get().to_owned())
-    };
-    let flags = snapshot.flags.iter().map(|flag| text("flag", flag));
-    flags.chain(snapshot.evaluators.iter().map(|rule| text("rule", rule))).collect()
+    let text = |kind: &str, key: &str, text: &str| (format!("{kind} {key}"), text.to_owned());
+    let flags = snapshot.flags.iter().map(|(key, flag)| text("flag", key, flag.get()));
+    flags.chain(snapshot.evaluators.iter().map(|(key, rule)| text("rule", key, rule.get()))).collect()
 }
 
 fn condition(admin: &Client, key: &str) -> Value {

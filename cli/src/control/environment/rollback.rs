@@ -68,7 +68,7 @@ fn line(left: &Value, to: u64) -> String {
         "variants" => format!(
             "  {key}  has other variants, as in all environments: `flagsctl log diff {to}` shows them, `flagsctl flag set {key} --variant NAME=VALUE` sets them"
         ),
-        "ids" => format!("  {key}  has other ids: `flagsctl segment upload {key} FILE` sets them"),
+        "ids" => format!("  {key}  has had its ids changed since: `flagsctl segment upload {key} FILE` sets them"),
         // A control plane of a later version.
         other => format!("  {key}  {other}"),
     }
