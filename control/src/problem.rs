@@ -136,11 +136,6 @@ impl Problem {
         self
     }
 
-    /// The same, with the place of what is wrong in the detail, too: for faults that were given another place since.
-    pub(crate) fn placed(self) -> Self {
-        if self.errors.is_empty() { self } else { Self::all_invalid(self.errors) }
-    }
-
     /// What is wrong with the body, each with its place.
     pub(crate) fn faults(self) -> Vec<Fault> {
         if self.errors.is_empty() { vec![Fault { pointer: String::new(), detail: self.detail }] } else { self.errors }

@@ -92,8 +92,7 @@ pub(crate) fn roll_back(
     let edits = Edits { flags, segments: segments.edits, metadata, names_flags: true, ..Edits::default() };
     // Somebody asked for just this.
     let author = Author { deliberate: true, ..author.clone() };
-    let revision =
-        change::commit(transaction, environment, &author, "environment.rollback", edits).map_err(Problem::placed)?;
+    let revision = change::commit(transaction, environment, &author, "environment.rollback", edits)?;
     Ok(RolledBack { revision, left })
 }
 

@@ -130,7 +130,7 @@ fn edits(mut now: BTreeMap<String, Segment>, after: BTreeMap<String, Segment>) -
         }
         if let (Some(condition), None) = (&segment.body.condition, segment.archived_ms) {
             let place = format!("/segments/{}/condition", escaped(&key));
-            check_condition(condition, &segments).map_err(|problem| problem.moved("/condition", &place).placed())?;
+            check_condition(condition, &segments).map_err(|problem| problem.moved("/condition", &place))?;
         }
         edits.push(SegmentEdit { before, after: Segment { changed_ms: now_ms(), ..segment } });
     }
