@@ -1,5 +1,6 @@
 //! Environments of a project: what hosts follow, each with revisions and a key of its own.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use flags_sync::{SecretKey, Stamp};
@@ -56,6 +57,27 @@ pub(crate) struct Replaced {
     pub(crate) epoch: u64,
     pub(crate) seed: Vec<u8>,
     pub(crate) next_seed: Option<Vec<u8>>,
+}
+
+/// Where an environment stands in the database.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) id: i64,
+    pub(crate) epoch: u64,
+    pub(crate) revision: u64,
+    pub(crate) mark: Option<u64>,
+}
+
+impl Standing {
+    /// The state that the database has, against the one that is served.
+    pub(crate) fn against(&self, served: &Stamp) -> Ordering {
+        let is_other = self.mark.zip(served.mark).is_some_and(|(one, other)| one != other);
+        match (self.epoch, self.revision).cmp(&served.position()) {
+            // By the same number somebody has made another change.
+            Ordering::Equal if is_other => Ordering::Less,
+            order => order,
+        }
+    }
 }
 
 /// An environment as the API shows it.
@@ -402,8 +424,8 @@ pub(crate) fn go_beyond(
     let locks = transaction.for_update_of("environment");
     let row = transaction.row(&format!("{QUERY} WHERE environment.id = $1{locks}"), &[id.into()])?;
     let Some(found) = row.map(from).transpose()? else { return Ok(None) };
-    let is_same = found.revision == served.revision && (served.mark.is_none() || found.mark == served.mark);
-    if (found.epoch, found.revision) > served.position() || found.epoch == served.epoch && is_same {
+    let Environment { epoch, revision, mark, .. } = found;
+    if (Standing { id, epoch, revision, mark }).against(served) != Ordering::Less {
         return Ok(None);
     }
     let comment = format!("the database had lost what led to revision {}.{}", served.epoch, served.revision);
@@ -433,6 +455,20 @@ fn enter_epoch(
     Ok(revision)
 }
 
+/// Where each stands, of all projects.
+pub(crate) fn standings(transaction: &mut dyn Transaction) -> Result<Vec<Standing>, StoreError> {
+    let rows = transaction.rows("SELECT id, epoch, revision, mark FROM environment", &[])?;
+    let standing = |mut row: Row| {
+        let (id, epoch, revision) = (row.integer(0)?, row.count(1)?, row.count(2)?);
+        Ok(Standing { id, epoch, revision, mark: mark_of(row.optional_integer(3)?) })
+    };
+    rows.into_iter().map(standing).collect()
+}
+
+fn mark_of(stored: Option<i64>) -> Option<u64> {
+    stored.and_then(|mark| mark.try_into().ok())
+}
+
 /// Of all projects.
 pub(crate) fn ids(transaction: &mut dyn Transaction) -> Result<Vec<i64>, StoreError> {
     transaction.rows("SELECT id FROM environment ORDER BY id", &[])?.iter_mut().map(|row| row.integer(0)).collect()
@@ -456,7 +492,7 @@ fn from(mut row: Row) -> Result<Environment, StoreError> {
         log_begins: row.count(9)?,
         lost: row.count(10)?,
         metadata: change::members(&row.text(11)?)?,
-        mark: row.optional_integer(12)?.and_then(|mark| mark.try_into().ok()),
+        mark: mark_of(row.optional_integer(12)?),
         archived_ms: row.optional_integer(13)?,
         project_archived_ms: row.optional_integer(14)?,
         next_seed: row.optional_bytes(15)?.map(seed_of).transpose()?,
@@ -472,4 +508,27 @@ pub(super) fn fresh_seed() -> Result<Seed, StoreError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| StoreError::Broken(format!("no random bytes: {error}")))?;
     Ok(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_behind_where_hosts_have_what_it_does_not() {
+        let served = |mark| Stamp { environment: String::new(), epoch: 2, revision: 7, time_ms: 0, lost: None, mark };
+        let standing = |epoch, revision, mark| Standing { id: 1, epoch, revision, mark };
+        for (standing, order) in [
+            (standing(2, 7, Some(1)), Ordering::Equal),
+            (standing(2, 7, None), Ordering::Equal),
+            (standing(2, 7, Some(2)), Ordering::Less),
+            (standing(2, 6, Some(1)), Ordering::Less),
+            (standing(1, 9, Some(1)), Ordering::Less),
+            (standing(2, 8, Some(2)), Ordering::Greater),
+            (standing(3, 1, Some(2)), Ordering::Greater),
+        ] {
+            assert_eq!(standing.against(&served(Some(1))), order);
+        }
+        assert_eq!(standing(2, 7, Some(1)).against(&served(None)), Ordering::Equal);
+    }
 }

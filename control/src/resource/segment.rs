@@ -400,17 +400,40 @@ fn users(transaction: &mut dyn Transaction, environment_id: i64, key: &str) -> R
 
 /// What rules may refer to.
 pub(crate) fn all(transaction: &mut dyn Transaction, environment_id: i64) -> Result<Segments, StoreError> {
-    let mut segments = Segments::default();
-    for segment in of_environment(transaction, environment_id)? {
-        match (segment.archived_ms, segment.kind) {
-            (Some(_), _) => {}
-            (None, SegmentKind::Rule) => {
-                segments.rules.extend(segment.body.condition.map(|condition| (segment.key, condition)));
+    Ok(live(&of_environment(transaction, environment_id)?))
+}
+
+/// What rules may refer to among these.
+pub(super) fn live<'s>(segments: impl IntoIterator<Item = &'s Segment>) -> Segments {
+    let mut live = Segments::default();
+    for segment in segments.into_iter().filter(|segment| segment.archived_ms.is_none()) {
+        match (segment.kind, &segment.body.condition) {
+            (SegmentKind::Rule, Some(condition)) => {
+                drop(live.rules.insert(segment.key.clone(), condition.clone()));
             }
-            (None, SegmentKind::List) => drop(segments.lists.insert(segment.key, segment.list)),
+            (SegmentKind::Rule, None) => {}
+            (SegmentKind::List, _) => drop(live.lists.insert(segment.key.clone(), segment.list.clone())),
         }
     }
-    Ok(segments)
+    live
+}
+
+/// Checks each condition that is another with what it may refer to then, and dates the edits. `place` is where the condition of a key stands.
+///
+/// # Errors
+/// What is wrong with one.
+pub(super) fn check_edits(
+    edits: &mut [SegmentEdit],
+    segments: &Segments,
+    place: impl Fn(&str) -> String,
+) -> Result<(), Problem> {
+    for SegmentEdit { after, .. } in edits {
+        if let (Some(condition), None) = (&after.body.condition, after.archived_ms) {
+            check_condition(condition, segments).map_err(|problem| problem.moved("/condition", &place(&after.key)))?;
+        }
+        after.changed_ms = now_ms();
+    }
+    Ok(())
 }
 
 /// Copies of all segments of an environment, for another one that has none yet, to be made with [`change::commit`]; then the parts

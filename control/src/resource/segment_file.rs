@@ -7,15 +7,17 @@ use serde_json::Value as Json;
 use super::environment::Environment;
 use super::part;
 use super::part::NewList;
-use super::segment::{FileSegment, Segment, SegmentBody, SegmentEdit, SegmentKind, all, check_body, of_environment};
+use super::segment::{
+    FileSegment, Segment, SegmentBody, SegmentEdit, SegmentKind, check_body, check_edits, live, of_environment,
+};
 use crate::clock::now_ms;
-use crate::definition::{Segments, check_condition};
+use crate::definition::Segments;
 use crate::file::{File, rule_place, segment_place};
 use crate::problem::Problem;
 use crate::store::{StoreError, Transaction};
 
 /// What makes an environment's segments what a file says. They come where they are new, and come back where they were archived; those that the file does not
-/// have are left alone. Then the parts of lists are to be taken: [`take_parts`].
+/// have are left alone. Then the parts of lists are to be taken: [`take_parts`]. With them comes what rules may refer to once they are made.
 ///
 /// # Errors
 /// Where one is of the other kind, or a condition can't be compiled.
@@ -23,7 +25,7 @@ pub(super) fn edits(
     transaction: &mut dyn Transaction,
     environment: &Environment,
     file: &File,
-) -> Result<Vec<SegmentEdit>, Problem> {
+) -> Result<(Vec<SegmentEdit>, Segments), Problem> {
     let known = of_environment(transaction, environment.id)?;
     let find = |key: &str| known.iter().find(|segment| segment.key == *key).cloned();
     let mut edits: BTreeMap<String, SegmentEdit> = BTreeMap::new();
@@ -47,15 +49,11 @@ pub(super) fn edits(
     }
     let mut edits: Vec<SegmentEdit> =
         edits.into_values().filter(|edit| edit.before.as_ref() != Some(&edit.after)).collect();
-    let segments = rules_after(transaction, environment.id, &edits)?;
-    for SegmentEdit { after, .. } in &mut edits {
-        if let Some(condition) = &after.body.condition {
-            let place = rule_place(&after.key);
-            check_condition(condition, &segments).map_err(|problem| problem.moved("/condition", &place))?;
-        }
-        after.changed_ms = now_ms();
-    }
-    Ok(edits)
+    let is_edited = |key: &str| edits.iter().any(|edit| edit.after.key == *key);
+    let others = known.iter().filter(|segment| !is_edited(&segment.key));
+    let segments = live(others.chain(edits.iter().map(|edit| &edit.after)));
+    check_edits(&mut edits, &segments, rule_place)?;
+    Ok((edits, segments))
 }
 
 /// What is there, or a new one, to be made what the file says.
@@ -79,23 +77,6 @@ fn begun(
         }
     };
     Ok(SegmentEdit { before, after })
-}
-
-/// What rules may refer to once these edits are made.
-pub(super) fn rules_after(
-    transaction: &mut dyn Transaction,
-    environment_id: i64,
-    edits: &[SegmentEdit],
-) -> Result<Segments, StoreError> {
-    let mut segments = all(transaction, environment_id)?;
-    for SegmentEdit { after, .. } in edits {
-        match (&after.body.condition, after.kind) {
-            (Some(condition), _) => drop(segments.rules.insert(after.key.clone(), condition.clone())),
-            (None, SegmentKind::List) => drop(segments.lists.insert(after.key.clone(), after.list.clone())),
-            (None, SegmentKind::Rule) => {}
-        }
-    }
-    Ok(segments)
 }
 
 /// Makes the lists among these edits of their parts, once they are there.

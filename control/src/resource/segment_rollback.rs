@@ -7,9 +7,9 @@ use serde_json::Value as Json;
 
 use super::change::{self, Edit, EntryFlag};
 use super::environment::Environment;
-use super::segment::{Segment, SegmentBody, SegmentEdit, SegmentKind, of_environment};
+use super::segment::{Segment, SegmentBody, SegmentEdit, SegmentKind, check_edits, live, of_environment};
 use crate::clock::now_ms;
-use crate::definition::{Segments, check_condition, refers_to};
+use crate::definition::refers_to;
 use crate::model::escaped;
 use crate::problem::Problem;
 use crate::store::{StoreError, Transaction};
@@ -115,24 +115,9 @@ fn condition_refers_to(segment: &Segment) -> BTreeSet<String> {
 
 /// What is to be written, each condition checked with what it refers to.
 fn edits(mut now: BTreeMap<String, Segment>, after: BTreeMap<String, Segment>) -> Result<Vec<SegmentEdit>, Problem> {
-    let mut segments = Segments::default();
-    for segment in after.values().filter(|segment| segment.archived_ms.is_none()) {
-        match &segment.body.condition {
-            Some(condition) => drop(segments.rules.insert(segment.key.clone(), condition.clone())),
-            None => drop(segments.lists.insert(segment.key.clone(), segment.list.clone())),
-        }
-    }
-    let mut edits = Vec::new();
-    for (key, segment) in after {
-        let before = now.remove(&key);
-        if before.as_ref() == Some(&segment) {
-            continue;
-        }
-        if let (Some(condition), None) = (&segment.body.condition, segment.archived_ms) {
-            let place = format!("/segments/{}/condition", escaped(&key));
-            check_condition(condition, &segments).map_err(|problem| problem.moved("/condition", &place))?;
-        }
-        edits.push(SegmentEdit { before, after: Segment { changed_ms: now_ms(), ..segment } });
-    }
+    let segments = live(after.values());
+    let edits = after.into_iter().map(|(key, after)| SegmentEdit { before: now.remove(&key), after });
+    let mut edits: Vec<SegmentEdit> = edits.filter(|edit| edit.before.as_ref() != Some(&edit.after)).collect();
+    check_edits(&mut edits, &segments, |key| format!("/segments/{}/condition", escaped(key)))?;
     Ok(edits)
 }

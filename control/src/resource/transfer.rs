@@ -12,7 +12,7 @@ use super::project::Project;
 use super::segment::{SegmentEdit, SegmentKind};
 use super::{flag, segment, segment_file};
 use crate::clock::now_ms;
-use crate::definition::Configured;
+use crate::definition::{Configured, Segments};
 use crate::evaluators;
 use crate::file::{self, File, FileFlag, place};
 use crate::model::Flag;
@@ -56,8 +56,7 @@ pub(crate) fn import(
     let mut imported = Imported::default();
     // By the environment's id.
     let mut edits: BTreeMap<i64, Vec<Edit>> = BTreeMap::new();
-    let segment_edits = segment_file::edits(transaction, target, file)?;
-    let segments = segment_file::rules_after(transaction, target.id, &segment_edits)?.rules;
+    let (segment_edits, Segments { rules: segments, .. }) = segment_file::edits(transaction, target, file)?;
     for (key, wanted) in &file.flags {
         let mut config = wanted.config.clone();
         // What is a segment here stays one. Of some of its rules the others might mean another, so it is all of them or none.

@@ -15,7 +15,7 @@ use crate::auth::Auth;
 use crate::clock::now_ms;
 use crate::definition::Segments;
 use crate::resource::{change, environment, segment};
-use crate::store::{News, Row, Store, StoreError, Told, Transaction};
+use crate::store::{News, Store, StoreError, Told, Transaction};
 
 /// How often the database is looked at although it has told nothing.
 const LOOK: Duration = Duration::from_secs(1);
@@ -148,26 +148,6 @@ pub(crate) async fn follow(store: Store, hub: Arc<Hub>, auth: Arc<Auth>, mut tol
     }
 }
 
-/// Where an environment stands in the database.
-struct Standing {
-    id: i64,
-    epoch: u64,
-    revision: u64,
-    mark: Option<u64>,
-}
-
-impl Standing {
-    /// The state that the database has, against the one that is served.
-    fn against(&self, served: &Stamp) -> Ordering {
-        let is_other = self.mark.zip(served.mark).is_some_and(|(one, other)| one != other);
-        match (self.epoch, self.revision).cmp(&served.position()) {
-            // By the same number somebody has made another change.
-            Ordering::Equal if is_other => Ordering::Less,
-            order => order,
-        }
-    }
-}
-
 /// Brings one environment, or all, to where the database is.
 async fn catch_up(store: &Store, hub: &Arc<Hub>, only: Option<i64>) -> Result<(), StoreError> {
     if let Some(live) = only.and_then(|id| hub.by_id(id)) {
@@ -177,7 +157,7 @@ async fn catch_up(store: &Store, hub: &Arc<Hub>, only: Option<i64>) -> Result<()
         }
         return Ok(());
     }
-    for standing in store.read(standing).await? {
+    for standing in store.read(environment::standings).await? {
         let id = standing.id;
         if only.is_some_and(|only| only != id) {
             continue;
@@ -196,15 +176,6 @@ async fn catch_up(store: &Store, hub: &Arc<Hub>, only: Option<i64>) -> Result<()
         }
     }
     Ok(())
-}
-
-fn standing(transaction: &mut dyn Transaction) -> Result<Vec<Standing>, StoreError> {
-    let rows = transaction.rows("SELECT id, epoch, revision, mark FROM environment", &[])?;
-    let standing = |mut row: Row| {
-        let mark = row.optional_integer(3)?.and_then(|mark| mark.try_into().ok());
-        Ok(Standing { id: row.integer(0)?, epoch: row.count(1)?, revision: row.count(2)?, mark })
-    };
-    rows.into_iter().map(standing).collect()
 }
 
 /// Takes the changes that are new; false where they do not follow on what is here, be it for an epoch or a key.
@@ -266,27 +237,4 @@ fn read(transaction: &mut dyn Transaction, id: i64) -> Result<Option<Loaded>, St
     let snapshot = Snapshot { stamp, flags, evaluators, lists, metadata };
     let changes = change::latest_texts(transaction, id, environment.epoch, KEPT)?;
     Ok(Some((environment.path.clone(), environment.project_id, environment.secret(), snapshot, changes)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_database_is_behind_where_hosts_have_what_it_does_not() {
-        let served = |mark| Stamp { environment: String::new(), epoch: 2, revision: 7, time_ms: 0, lost: None, mark };
-        let standing = |epoch, revision, mark| Standing { id: 1, epoch, revision, mark };
-        for (standing, order) in [
-            (standing(2, 7, Some(1)), Ordering::Equal),
-            (standing(2, 7, None), Ordering::Equal),
-            (standing(2, 7, Some(2)), Ordering::Less),
-            (standing(2, 6, Some(1)), Ordering::Less),
-            (standing(1, 9, Some(1)), Ordering::Less),
-            (standing(2, 8, Some(2)), Ordering::Greater),
-            (standing(3, 1, Some(2)), Ordering::Greater),
-        ] {
-            assert_eq!(standing.against(&served(Some(1))), order);
-        }
-        assert_eq!(standing(2, 7, Some(1)).against(&served(None)), Ordering::Equal);
-    }
 }
